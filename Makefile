@@ -1,0 +1,39 @@
+# Two commands are the whole start: `make run`, then `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+EXTRAS := train,deploy,ros,dev
+
+SOURCE ?= street
+BUNDLE ?=
+SECONDS ?= 12
+OUT ?= out
+
+.PHONY: setup run test lint format clean
+setup: $(STAMP)
+
+# Reinstalled only when what is to be installed changes, so that every later call is quick.
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[$(EXTRAS)]"
+	@echo "$(CURDIR)/ros2_ws/src/densemtl" > "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/densemtl_ros.pth"
+	@touch $@
+
+run: setup
+	$(BIN)/python -m densemtl_ros.demo --source "$(SOURCE)" --seconds $(SECONDS) --out "$(OUT)" $(if $(BUNDLE),--bundle "$(BUNDLE)")
+
+test: setup
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf out build *.egg-info

@@ -1,0 +1,135 @@
+"""The procedural street world: an endless, labelled dataset that needs no download."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from densemtl_core.data.sample import Sample
+from densemtl_core.data.street.draws import Draws
+from densemtl_core.data.street.layout import SPEED, sample
+from densemtl_core.data.street.render import render
+from densemtl_core.data.street.scene import Scene
+from densemtl_core.errors import InputError
+
+__all__ = ["StreetWorld"]
+
+_SPLITS = {"train": 1, "val": 2}
+_STYLES = ("sim", "real", "mixed")
+_SCENE, _GRAIN = 1, 2  # streams of random numbers of one index
+
+
+class StreetWorld(torch.utils.data.Dataset[Sample]):
+    """Streets seen from a car, with exact labels.
+
+    Every sample depends on (seed, split, index) alone: not on the batch it is rendered in nor on what came before.
+    Labels: ``semantic`` (Cityscapes' 19 train ids), ``depth`` (+inf = sky), ``normals`` (NaN = sky), ``edges``,
+    ``albedo`` ``(3, H, W)`` linear RGB in [0, 1] (0 = sky) and ``instance`` ``(H, W)`` int64 (0 = ground and sky).
+
+    Args:
+        seed: which world.
+        split: ``train`` or ``val``; their scenes have nothing in common.
+        size: (H, W) in pixels.
+        style: ``sim`` is clean, ``real`` has rich textures and a camera's faults, ``mixed`` draws one per index.
+        length: number of samples.
+        device: where to render; samples lie there.
+
+    Raises:
+        InputError: an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        seed: int = 0,
+        split: str = "train",
+        size: tuple[int, int] = (256, 512),
+        style: str = "mixed",
+        length: int = 10_000,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        if split not in _SPLITS:
+            raise InputError(f"street world: split {split!r} is unknown; use one of {', '.join(_SPLITS)}")
+        if style not in _STYLES:
+            raise InputError(f"street world: style {style!r} is unknown; use one of {', '.join(_STYLES)}")
+        if len(size) != 2 or min(size) < 16:
+            raise InputError(f"street world: size {tuple(size)} is too small; give (H, W) of at least 16 pixels each")
+        if length < 1:
+            raise InputError(f"street world: length {length} is not positive; give at least 1")
+        self.seed, self.split, self.style, self.length = seed, split, style, length
+        self.size = (int(size[0]), int(size[1]))
+        self.device = torch.device(device)
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> Sample:
+        """Sample ``index``, without a batch dimension."""
+        batch = self.batch([index])
+        assert batch.intrinsics is not None  # noqa: S101  (for the type checker: a street world knows its camera)
+        return Sample(
+            image=batch.image[0],
+            labels={name: label[0] for name, label in batch.labels.items()},
+            intrinsics=batch.intrinsics[0],
+            name=batch.name,
+        )
+
+    def batch(self, indices: Sequence[int]) -> Sample:
+        """Render several samples at once: fields have a leading batch dimension.
+
+        Raises:
+            IndexError: an index is not in 0..length-1.
+        """
+        if not indices:
+            raise InputError("street world: batch of no indices; give at least one")
+        # A CPU is fastest when one picture stays in its cache, a GPU when it gets all of them at once.
+        step = 1 if self.device.type == "cpu" else len(indices)
+        parts = [self._render(indices[k : k + step]) for k in range(0, len(indices), step)]
+        return Sample(
+            image=torch.cat([p[0] for p in parts]),
+            labels={name: torch.cat([p[1][name] for p in parts]) for name in parts[0][1]},
+            intrinsics=torch.cat([p[2] for p in parts]),
+            name=", ".join(self._name(i) for i in indices),
+        )
+
+    def _render(self, indices: Sequence[int]) -> tuple[torch.Tensor, dict[str, torch.Tensor], torch.Tensor]:
+        scenes = [self.scene(i) for i in indices]
+        grain = torch.stack([self._grain(i, 0) for i in indices]).to(self.device)
+        return render(scenes, [s.table() for s in scenes], self.size, grain)
+
+    def sequence(self, seed_index: int, frames: int, fps: float = 10.0) -> Iterator[Sample]:
+        """Drive through one scene at `SPEED`: what a camera in a car would record.
+
+        Args:
+            seed_index: which scene.
+            frames: number of frames.
+            fps: frames a second.
+        """
+        if fps <= 0:
+            raise InputError(f"street world: fps {fps} is not positive; give frames a second, such as 10")
+        scene = self.scene(seed_index)
+        for frame in range(frames):
+            time = frame / fps
+            grain = self._grain(seed_index, frame)[None].to(self.device)
+            image, labels, intrinsics = render(
+                [scene], [scene.table(time, SPEED * time)], self.size, grain, driven=SPEED * time
+            )
+            yield Sample(
+                image[0],
+                {name: label[0] for name, label in labels.items()},
+                intrinsics[0],
+                f"{self._name(seed_index)}/{frame:05d}",
+            )
+
+    def scene(self, index: int) -> Scene:
+        """The scene of sample ``index``: camera, light, ground and primitives."""
+        if not 0 <= index < self.length:
+            raise IndexError(f"street world has samples 0..{self.length - 1}, not {index}")
+        return sample(Draws(self.seed, _SPLITS[self.split], index, _SCENE), self.style)
+
+    def _grain(self, index: int, frame: int) -> torch.Tensor:
+        draws = Draws(self.seed, _SPLITS[self.split], index, _GRAIN, frame)
+        return torch.randn(3, *self.size, generator=draws.generator)
+
+    def _name(self, index: int) -> str:
+        return f"street/{self.seed}/{self.split}/{index:06d}"

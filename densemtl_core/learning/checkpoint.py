@@ -1,0 +1,54 @@
+"""Checkpoints for people: a folder with ``model.safetensors`` and ``model.json``, nothing pickled."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import safetensors.torch
+
+from densemtl_core.errors import InputError
+from densemtl_core.models import DenseMTL, ModelDescription
+
+__all__ = ["load_checkpoint", "save_checkpoint"]
+
+
+def save_checkpoint(folder: str | os.PathLike[str], model: DenseMTL, description: ModelDescription) -> Path:
+    """Write a checkpoint; each file appears whole or not at all.
+
+    Args:
+        folder: made if it does not exist.
+        model: its weights are written in float32.
+        description: of that model.
+
+    Returns:
+        The folder.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+    for name, data in (
+        ("model.safetensors", safetensors.torch.save(state)),
+        ("model.json", description.to_json().encode()),
+    ):
+        partial = folder / f".{name}.partial"
+        partial.write_bytes(data)
+        partial.replace(folder / name)
+    return folder
+
+
+def load_checkpoint(folder: str | os.PathLike[str]) -> tuple[DenseMTL, ModelDescription]:
+    """Read a checkpoint.
+
+    Returns:
+        The network, in training mode, and its description.
+
+    Raises:
+        InputError: files are missing, damaged, or do not belong together.
+    """
+    folder = Path(folder)
+    for name in ("model.json", "model.safetensors"):
+        if not (folder / name).is_file():
+            raise InputError(f"checkpoint {folder} has no {name}; give the folder that training wrote")
+    description = ModelDescription.from_json((folder / "model.json").read_bytes(), f"checkpoint {folder}")
+    return description.build((folder / "model.safetensors").read_bytes(), f"checkpoint {folder}"), description

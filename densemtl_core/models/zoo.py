@@ -1,0 +1,113 @@
+"""Named networks, and the one function that builds them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+from densemtl_core.errors import InputError
+from densemtl_core.models.decoder import UNetDecoder
+from densemtl_core.models.densemtl import DenseMTL
+from densemtl_core.models.edge import EdgeDecoder, EdgeExchange, EdgePyramid
+from densemtl_core.models.encoder import Encoder
+from densemtl_core.models.exchange import CrossTaskExchange
+from densemtl_core.tasks import Task, make_tasks
+
+__all__ = ["PRESETS", "Preset", "build_model"]
+
+# The published network centres every channel on the same constants; edge backbones expect ImageNet's.
+PUBLISHED_MEAN, PUBLISHED_STD = (0.45,) * 3, (0.225,) * 3
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A recipe for a network.
+
+    Attributes:
+        make_encoder: gives the encoder.
+        make_decoder: from the encoder's channels and a task's channels, gives a decoder.
+        make_exchange: from task names and feature width, gives the exchange.
+        mean: of RGB in [0, 1], which the network subtracts.
+        std: by which it divides.
+        text: one line for a person.
+    """
+
+    make_encoder: Callable[[], nn.Module]
+    make_decoder: Callable[[Sequence[int], int], nn.Module]
+    make_exchange: Callable[[Sequence[str], int], nn.Module]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    text: str
+
+
+def _published(backbone: str) -> Preset:
+    return Preset(
+        make_encoder=partial(Encoder, backbone, output_stride=16),
+        make_decoder=UNetDecoder,
+        make_exchange=partial(CrossTaskExchange, downscale=4),
+        mean=PUBLISHED_MEAN,
+        std=PUBLISHED_STD,
+        text=f"the published network on {backbone}: exchange at 1/2, attention at 1/8",
+    )
+
+
+PRESETS: Mapping[str, Preset] = {
+    "densemtl_r101": _published("resnet101"),
+    "densemtl_r50": _published("resnet50"),
+    "densemtl_r18": _published("resnet18"),
+    "densemtl_edge_s": Preset(
+        make_encoder=partial(EdgePyramid, "mobilenetv2_100", width=64),
+        make_decoder=partial(EdgeDecoder, width=48),
+        make_exchange=partial(EdgeExchange, downscale=4),
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
+        text="MobileNetV2, narrow decoders, exchange at 1/8, attention at 1/32",
+    ),
+}
+
+
+def build_model(
+    preset: str,
+    tasks: Iterable[str | Mapping[str, Any] | Task] = ("semantic", "depth", "normals", "edges"),
+    num_classes: int | None = None,
+) -> DenseMTL:
+    """Build a network with random weights.
+
+    Args:
+        preset: a key of `PRESETS`.
+        tasks: any number of tasks: kinds (``"semantic"``), plain-data configurations, or `Task` objects. Their order
+            is the order of the outputs and has no influence on weights or results.
+        num_classes: number of classes, when the semantic task is named only by its kind.
+
+    Returns:
+        The network, in training mode. ``model.tasks`` has the task names.
+
+    Raises:
+        InputError: unknown preset or task, no or repeated tasks, missing ``num_classes``.
+
+    Example:
+        >>> model = build_model("densemtl_edge_s", tasks=("semantic", "depth"), num_classes=19)
+        >>> raw = model(torch.rand(2, 3, 256, 512))["semantic"][0]     # (2, 19, 128, 256)
+    """
+    if preset not in PRESETS:
+        near = difflib.get_close_matches(preset, PRESETS, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise InputError(f"unknown preset {preset!r}; {hint}known: {', '.join(PRESETS)}")
+    recipe = PRESETS[preset]
+    made = make_tasks(tasks, num_classes=num_classes)
+    encoder = recipe.make_encoder()
+    channels: Sequence[int] = encoder.channels  # type: ignore[assignment]
+    return DenseMTL(
+        encoder=encoder,
+        make_decoder=partial(recipe.make_decoder, channels),
+        make_exchange=recipe.make_exchange,
+        channels={task.name: task.channels for task in made},
+        mean=recipe.mean,
+        std=recipe.std,
+    )

@@ -1,0 +1,64 @@
+"""What a backend is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+__all__ = ["Backend", "RunResult", "working_size"]
+
+
+@dataclass
+class RunResult:
+    """What a backend gives for one image.
+
+    Attributes:
+        outputs: output name to array, ``(H, W)`` or ``(H, W, C)``.
+        seconds: stage to wall-clock seconds.
+    """
+
+    outputs: dict[str, NDArray[Any]]
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+class Backend(Protocol):
+    """An engine with a model in it. Not thread-safe: one caller at a time."""
+
+    name: str
+    device: str
+
+    def run(self, image: NDArray[Any], tasks: Sequence[str], size: tuple[int, int]) -> RunResult:
+        """Infer.
+
+        Args:
+            image: ``(H, W, 3)`` uint8 RGB of any size.
+            tasks: names of the tasks to compute, each of the bundle.
+            size: ``(H, W)`` of the outputs.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free the device; the backend cannot be used afterwards."""
+        ...
+
+
+def working_size(image: tuple[int, int], input_size: tuple[int, int], resize: str) -> tuple[int, int]:
+    """The size at which the network sees an image.
+
+    Args:
+        image: ``(H, W)`` of the camera image.
+        input_size: ``(H, W)`` of the manifest.
+        resize: the manifest's rule. ``stretch`` gives ``input_size``. ``aspect`` keeps the image's aspect and about
+            the number of pixels, so the cost too, of ``input_size``; sides are multiples of 32.
+    """
+    if resize == "stretch":
+        return input_size
+    height, width = image
+    area = input_size[0] * input_size[1]
+    # a very long or narrow image would ask for less than one cell of the encoder on its short side
+    aspect = min(max(width / height, 1 / 8), 8.0)
+    ideal = ((area / aspect) ** 0.5, (area * aspect) ** 0.5)
+    return max(32, round(ideal[0] / 32) * 32), max(32, round(ideal[1] / 32) * 32)

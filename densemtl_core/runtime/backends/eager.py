@@ -1,0 +1,105 @@
+"""PyTorch as it is: the yardstick, and the fallback that needs no compiler."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional as F
+
+from densemtl_core.models.densemtl import DenseMTL
+from densemtl_core.models.description import ModelDescription
+from densemtl_core.models.folding import fold_batch_norm
+from densemtl_core.runtime.backends.base import RunResult, working_size
+from densemtl_core.runtime.bundle import Bundle
+from densemtl_core.runtime.manifest import BundleError
+from densemtl_core.tasks import Task, decode
+
+__all__ = ["EagerBackend", "load"]
+
+
+class EagerBackend:
+    """A `DenseMTL` network in evaluation mode with its tasks.
+
+    Args:
+        model: the network.
+        tasks: its tasks, in any order.
+        input_size: ``(H, W)`` at which it works.
+        resize: the manifest's rule.
+        device: torch device.
+    """
+
+    name = "eager"
+
+    def __init__(
+        self, model: DenseMTL, tasks: Sequence[Task], input_size: tuple[int, int], resize: str, device: str
+    ) -> None:
+        self.device = device
+        self._model = fold_batch_norm(model.eval()).to(device, memory_format=torch.channels_last)
+        self._tasks = {task.name: task for task in tasks}
+        self._input_size, self._resize = input_size, resize
+
+    @torch.inference_mode()
+    def run(self, image: NDArray[Any], tasks: Sequence[str], size: tuple[int, int]) -> RunResult:
+        """See `densemtl_core.runtime.backends.base.Backend`."""
+        start = time.perf_counter()
+        pixels = torch.from_numpy(image).to(self.device).permute(2, 0, 1).unsqueeze(0)
+        working = working_size(image.shape[:2], self._input_size, self._resize)
+        if pixels.shape[-2:] != torch.Size(working):
+            pixels = F.interpolate(pixels, size=working, mode="bilinear", antialias=True)
+        pixels = pixels.float().div_(255.0)
+        self._wait()
+        loaded = time.perf_counter()
+        raw = self._model(pixels, intermediate=False, wanted=tasks)
+        self._wait()
+        inferred = time.perf_counter()
+        full = {name: Task.resize(raw[name][0], size) for name in tasks}
+        decoded = decode((self._tasks[name] for name in tasks), full)
+        outputs = {
+            name: (value[0] if value.ndim == 3 else value[0].permute(1, 2, 0)).contiguous().cpu().numpy()
+            for name, value in decoded.items()
+        }
+        end = time.perf_counter()
+        return RunResult(
+            outputs, {"preprocess": loaded - start, "infer": inferred - loaded, "postprocess": end - inferred}
+        )
+
+    def close(self) -> None:
+        """Free the network."""
+        del self._model
+        if self.device.startswith("cuda"):
+            torch.cuda.empty_cache()
+
+    def _wait(self) -> None:
+        # Only for the stage times; on a CPU nothing is pending.
+        if self.device.startswith("cuda"):
+            torch.cuda.synchronize()
+
+
+def load(bundle: Bundle, threads: int | None) -> EagerBackend:
+    """Build the network that ``model.json`` describes and fill in the weights."""
+    if threads is not None:
+        torch.set_num_threads(threads)
+    origin = f"bundle {bundle.path}"
+    description = ModelDescription.from_json(bundle.read("model.json"), origin)
+    manifest = bundle.manifest
+    if {t.name for t in description.tasks} != set(manifest.tasks):
+        raise BundleError(f"{origin}: manifest.json and model.json name different tasks; rebuild the bundle")
+    for task in description.tasks:
+        declared = manifest.tasks[task.name]
+        if [(o.name, o.channels, o.dtype) for o in declared.outputs] != [
+            (o.name, o.channels, o.dtype) for o in task.outputs()
+        ]:
+            raise BundleError(f"{origin}: manifest.json and model.json disagree on the outputs of task {task.name!r}")
+        classes = tuple(getattr(task, "class_names", ()))
+        if declared.class_names != classes:
+            raise BundleError(
+                f"{origin}: manifest.json names {len(declared.class_names)} classes for task {task.name!r}, "
+                f"model.json {len(classes)} (or in another order); rebuild the bundle"
+            )
+    model = description.build(bundle.read("model.safetensors"), origin)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return EagerBackend(model, description.tasks, manifest.input_size, manifest.resize, device)

@@ -1,0 +1,176 @@
+"""A bundle: the folder that a robot carries, verified before anything in it is used.
+
+Nothing in a bundle is pickled. Every file is opened without following links, read once, and its bytes are checked
+against the manifest before they reach a parser, so what was verified is what is loaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from densemtl_core.runtime.manifest import BundleError, FileInfo, Manifest
+
+__all__ = ["Bundle", "default_bundle", "write_bundle"]
+
+MANIFEST = "manifest.json"
+MANIFEST_LIMIT = 1 << 20
+REBUILD = "rebuild it with: python deploy/compile.py --checkpoint FOLDER --out BUNDLE"
+
+
+class Bundle:
+    """A verified bundle.
+
+    Args:
+        path: the folder.
+
+    Attributes:
+        path: the folder.
+        manifest: what it says of itself.
+
+    Raises:
+        BundleError: missing, unsafe (world-writable, a link), damaged, or of an unknown schema.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        if not self.path.exists():
+            raise BundleError(f"bundle not found: {self.path}; give the folder that holds {MANIFEST}")
+        if not self.path.is_dir():
+            raise BundleError(f"bundle {self.path} is not a folder; give the folder that holds {MANIFEST}")
+        if self.path.stat().st_mode & stat.S_IWOTH:
+            raise BundleError(f"bundle {self.path} is writable by everybody; run: chmod -R o-w {self.path}")
+        if not (self.path / MANIFEST).exists():
+            raise BundleError(f"bundle {self.path} has no {MANIFEST}: it is half-written or no bundle; {REBUILD}")
+        try:
+            text = self._open(MANIFEST, MANIFEST_LIMIT).decode()
+        except UnicodeDecodeError:
+            raise BundleError(f"bundle {self.path}: {MANIFEST} is not text; copy the bundle again") from None
+        self.manifest = Manifest.from_json(text, f"bundle {self.path}")
+        for name in ("model.safetensors", "model.json"):
+            if name not in self.manifest.files:
+                raise BundleError(f"bundle {self.path}: {MANIFEST} does not list {name}; {REBUILD}")
+        for name, info in self.manifest.files.items():
+            if Path(name).name != name or name.startswith("."):
+                raise BundleError(
+                    f"bundle {self.path}: {MANIFEST} lists {name!r}, which is outside the bundle; {REBUILD}"
+                )
+            if self._size(name) != info.size:
+                raise BundleError(
+                    f"bundle {self.path}: {name} has {self._size(name)} bytes, {MANIFEST} says {info.size}; "
+                    f"copy the bundle again or {REBUILD}"
+                )
+
+    def read(self, name: str) -> bytes:
+        """The verified bytes of a file.
+
+        Args:
+            name: as the manifest lists it.
+
+        Raises:
+            BundleError: not listed, or its bytes are not those that the manifest promises.
+        """
+        info = self.manifest.files.get(name)
+        if info is None:
+            raise BundleError(f"bundle {self.path} has no {name}; {REBUILD}")
+        data = self._open(name, info.size)
+        digest = hashlib.sha256(data).hexdigest()
+        if digest != info.sha256:
+            raise BundleError(
+                f"bundle {self.path}: {name} was changed after the bundle was made (sha256 {digest[:12]}..., "
+                f"{MANIFEST} says {info.sha256[:12]}...); copy the bundle again or {REBUILD}"
+            )
+        return data
+
+    def verify(self) -> None:
+        """Check the bytes of every listed file."""
+        for name in self.manifest.files:
+            self.read(name)
+
+    def _size(self, name: str) -> int:
+        try:
+            return (self.path / name).lstat().st_size
+        except FileNotFoundError:
+            raise BundleError(f"bundle {self.path}: {name} is missing; copy the bundle again or {REBUILD}") from None
+
+    def _open(self, name: str, limit: int) -> bytes:
+        path = self.path / name
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError as error:
+            reason = "is a symbolic link" if path.is_symlink() else f"cannot be read ({error.strerror})"
+            raise BundleError(f"bundle {self.path}: {name} {reason}; copy the bundle again") from None
+        with os.fdopen(descriptor, "rb") as file:
+            mode = os.fstat(descriptor).st_mode
+            if not stat.S_ISREG(mode):
+                raise BundleError(f"bundle {self.path}: {name} is not a plain file; copy the bundle again")
+            if mode & stat.S_IWOTH:
+                raise BundleError(f"bundle {self.path}: {name} is writable by everybody; run: chmod o-w {path}")
+            data = file.read(limit + 1)
+        if len(data) > limit:
+            raise BundleError(f"bundle {self.path}: {name} is larger than {limit} bytes; copy the bundle again")
+        return data
+
+
+def write_bundle(path: str | os.PathLike[str], manifest: Manifest, files: Mapping[str, bytes]) -> Bundle:
+    """Write a bundle at once: a crash leaves the old bundle, or none, never half of a new one.
+
+    Args:
+        path: the folder to write; replaced when it is a bundle already.
+        manifest: its ``files`` are filled in here.
+        files: name to bytes; names without folders.
+
+    Returns:
+        The written bundle, verified.
+
+    Raises:
+        BundleError: the place is taken by something that is no bundle, or cannot be written.
+    """
+    path = Path(path)
+    if path.exists() and not (path / MANIFEST).exists():
+        raise BundleError(f"{path} exists and is no bundle; give another --out or remove it")
+    listed = {name: FileInfo(hashlib.sha256(data).hexdigest(), len(data)) for name, data in files.items()}
+    contents = {**files, MANIFEST: replace(manifest, files=listed).to_json().encode()}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    except OSError as error:
+        raise BundleError(f"cannot write the bundle {path}: {error.strerror}; give another --out") from None
+    try:
+        for name, data in contents.items():
+            with open(fresh / name, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        fresh.chmod(0o755)
+        # A folder cannot replace a folder in one step: move the old one aside first, and back should the second
+        # rename fail.
+        old = path.with_name(f".{path.name}.old")
+        shutil.rmtree(old, ignore_errors=True)
+        if path.exists():
+            path.rename(old)
+        try:
+            fresh.rename(path)
+        except OSError:
+            if old.exists():
+                old.rename(path)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        raise BundleError(f"cannot write the bundle {path}: {error.strerror}; the old one is intact") from None
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    bundle = Bundle(path)
+    bundle.verify()
+    return bundle
+
+
+def default_bundle() -> Path:
+    """The bundle that ships with the package: an edge network trained on the procedural street world."""
+    return Path(__file__).resolve().parent.parent / "bundles" / "edge_s_street.bundle"

@@ -1,0 +1,136 @@
+"""From a camera image to predictions with units."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from densemtl_core import render
+from densemtl_core.errors import InputError
+from densemtl_core.runtime.backends import open_backend
+from densemtl_core.runtime.bundle import Bundle
+from densemtl_core.runtime.manifest import Manifest, TaskInfo
+
+__all__ = ["Predictions", "Predictor"]
+
+
+class Predictions(Mapping[str, NDArray[Any]]):
+    """What one image shows: output name to array, all of one size.
+
+    Built-in outputs: ``semantic`` ``(H, W)`` uint8 class ids; ``semantic_confidence`` ``(H, W)`` float32 in [0, 1];
+    ``depth`` ``(H, W)`` float32 metres along the optical axis, +inf beyond range; ``normals`` ``(H, W, 3)`` float32
+    unit vectors in the optical frame (x right, y down, z forward) that face the camera, NaN where there is no
+    surface; ``edges`` ``(H, W)`` float32 probability.
+
+    Attributes:
+        tasks: task name to what it is (unit, class names, palette), for the tasks computed.
+        seconds: stage to wall-clock seconds.
+    """
+
+    def __init__(
+        self, outputs: Mapping[str, NDArray[Any]], tasks: Mapping[str, TaskInfo], seconds: Mapping[str, float]
+    ) -> None:
+        self._outputs, self.tasks, self.seconds = dict(outputs), dict(tasks), dict(seconds)
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        return self._outputs[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._outputs)
+
+    def __len__(self) -> int:
+        return len(self._outputs)
+
+    def unit(self, name: str) -> str:
+        """What a value of an output means."""
+        for task in self.tasks.values():
+            for output in task.outputs:
+                if output.name == name:
+                    return output.unit
+        raise KeyError(name)
+
+    def paint(self, task: str) -> render.Picture:
+        """A task's main output as ``(H, W, 3)`` uint8 RGB."""
+        info = self.tasks[task]
+        return render.picture(info.picture, self[task], **info.picture_options)
+
+
+class Predictor:
+    """A loaded bundle.
+
+    Args:
+        bundle: its folder.
+        backend: ``auto`` or one of `densemtl_core.runtime.backends.BACKENDS`.
+        threads: CPU threads, None for the engine's own choice.
+
+    Attributes:
+        manifest: of the bundle.
+        backend: name of the engine in use.
+        device: where it runs.
+
+    Raises:
+        BundleError: the bundle is missing, tampered with, or not for this machine.
+    """
+
+    def __init__(self, bundle: str | os.PathLike[str], *, backend: str = "auto", threads: int | None = None) -> None:
+        if threads is not None and threads < 1:
+            raise InputError(f"threads is {threads}; it must be at least 1")
+        opened = Bundle(bundle)
+        self.manifest: Manifest = opened.manifest
+        self._engine = open_backend(backend, opened, threads)
+        self.backend = self._engine.name
+        self.device = self._engine.device
+
+    def warm_up(self, size: tuple[int, int] | None = None, frames: int = 3) -> None:
+        """Infer on blank frames, so that the first real one is as fast as the rest.
+
+        Args:
+            size: ``(H, W)`` of the camera; the network's own by default.
+            frames: how many.
+        """
+        blank = np.zeros((*(size or self.manifest.input_size), 3), np.uint8)
+        for _ in range(frames):
+            self.predict(blank)
+
+    def predict(
+        self, image: NDArray[Any], tasks: Iterable[str] | None = None, size: tuple[int, int] | None = None
+    ) -> Predictions:
+        """Infer.
+
+        Args:
+            image: ``(H, W, 3)`` uint8 RGB, any size, any memory layout.
+            tasks: names of the tasks wanted, all by default; the cost falls with their number.
+            size: ``(H, W)`` of the outputs, the image's own by default.
+
+        Raises:
+            InputError: not such an image, or a task that the bundle does not have.
+        """
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+            raise InputError(f"image must be (H, W, 3) uint8 RGB, got shape {image.shape} of {image.dtype}")
+        if 0 in image.shape or (size is not None and min(size) < 1):
+            raise InputError(f"image of shape {image.shape} to outputs of size {size}: no side may be zero")
+        # Negative strides (a BGR view, say) are no memory that an engine can read in place.
+        image = np.ascontiguousarray(image)
+        wanted = self._with_needs(self.manifest.tasks if tasks is None else tuple(tasks))
+        result = self._engine.run(image, wanted, size or (image.shape[0], image.shape[1]))
+        return Predictions(result.outputs, {name: self.manifest.tasks[name] for name in wanted}, result.seconds)
+
+    def close(self) -> None:
+        """Free the engine."""
+        self._engine.close()
+
+    def _with_needs(self, tasks: Iterable[str]) -> tuple[str, ...]:
+        wanted = set(tasks)
+        unknown = wanted - set(self.manifest.tasks)
+        if unknown or not wanted:
+            asked = ", ".join(map(repr, sorted(unknown))) or "(none asked for)"
+            raise InputError(
+                f"bundle {self.manifest.name!r} has no task {asked}; it has: {', '.join(self.manifest.tasks)}"
+            )
+        for name in tuple(wanted):
+            wanted.update(n for n in self.manifest.tasks[name].needs if n in self.manifest.tasks)
+        return tuple(name for name in self.manifest.tasks if name in wanted)

@@ -1,0 +1,136 @@
+"""The spine: one object a task, which answers every question the rest of the package asks about it.
+
+A new task is a frozen dataclass that derives from `Task` and is registered; nothing else changes:
+
+    @register
+    @dataclass(frozen=True)
+    class AlbedoTask(Task):
+        kind: ClassVar[str] = "albedo"
+        ...
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from torch import Tensor
+
+from densemtl_core.errors import InputError
+from densemtl_core.tasks.base import Output, Task, masked_mean
+from densemtl_core.tasks.depth import DepthTask
+from densemtl_core.tasks.edges import EdgesTask
+from densemtl_core.tasks.normals import NormalsTask
+from densemtl_core.tasks.semantic import SemanticTask
+
+__all__ = [
+    "DepthTask",
+    "EdgesTask",
+    "NormalsTask",
+    "Output",
+    "SemanticTask",
+    "Task",
+    "decode",
+    "from_config",
+    "make_tasks",
+    "masked_mean",
+    "register",
+    "registered",
+]
+
+AnyTask = TypeVar("AnyTask", bound=type[Task])
+
+_KINDS: dict[str, type[Task]] = {}
+
+
+def register(task: AnyTask) -> AnyTask:
+    """Class decorator that makes a task known by its ``kind``."""
+    known = _KINDS.setdefault(task.kind, task)
+    if known is not task and known.__qualname__ != task.__qualname__:
+        raise ValueError(f"task kind {task.kind!r} is already {known.__module__}.{known.__qualname__}")
+    _KINDS[task.kind] = task
+    return task
+
+
+for _task in (SemanticTask, DepthTask, NormalsTask, EdgesTask):
+    register(_task)
+
+
+def registered() -> tuple[str, ...]:
+    """The kinds that can be named in a configuration or a bundle."""
+    return tuple(_KINDS)
+
+
+def from_config(config: Mapping[str, Any]) -> Task:
+    """Make a task from plain data (`Task.config`).
+
+    Raises:
+        InputError: unknown kind or field, or a value that the task refuses.
+    """
+    options = dict(config)
+    kind = options.pop("kind", None)
+    if kind not in _KINDS:
+        raise InputError(f"unknown task kind {kind!r}; registered: {', '.join(registered())}")
+    try:
+        return _KINDS[kind](**options)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"task {kind!r}: {error}") from error
+
+
+def make_tasks(
+    tasks: Iterable[str | Mapping[str, Any] | Task],
+    *,
+    num_classes: int | None = None,
+    class_names: Sequence[str] | None = None,
+    palette: Sequence[Sequence[int]] | None = None,
+) -> tuple[Task, ...]:
+    """Make task objects from what a caller conveniently has.
+
+    Args:
+        tasks: kinds with their default options, plain-data configurations, or ready tasks, in any mixture.
+        num_classes: number of classes of a semantic task named only by its kind.
+        class_names: its class names, instead of ``num_classes``.
+        palette: its colours.
+
+    Raises:
+        InputError: an unknown kind, a repeated name, no task at all, or a semantic task without classes.
+    """
+    made = []
+    for task in tasks:
+        if isinstance(task, Task):
+            made.append(task)
+            continue
+        config = dict(task) if isinstance(task, Mapping) else {"kind": task}
+        if config.get("kind") == "semantic" and "class_names" not in config:
+            if class_names is None and num_classes is None:
+                raise InputError("task 'semantic' needs its classes: give num_classes or class_names")
+            if class_names is not None and num_classes not in (None, len(class_names)):
+                raise InputError(f"num_classes is {num_classes} but class_names has {len(class_names)} names")
+            config["class_names"] = class_names or [f"class {i}" for i in range(num_classes or 0)]
+            config["palette"] = palette or ()
+        made.append(from_config(config))
+    names = [t.name for t in made]
+    if not names:
+        raise InputError("no tasks given; name at least one of: " + ", ".join(registered()))
+    if len(set(names)) != len(names):
+        raise InputError(f"task names must differ, got {', '.join(names)}")
+    return tuple(made)
+
+
+def decode(tasks: Iterable[Task], raw: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Decode the raw outputs of one frame or batch, all of one size, and let tasks refine one another.
+
+    Args:
+        tasks: the tasks to decode; each must have its raw output.
+        raw: task name to ``(B, channels, H, W)``.
+
+    Returns:
+        Output name to decoded tensor (see `Task.decode`).
+    """
+    tasks = tuple(tasks)
+    decoded: dict[str, Tensor] = {}
+    for task in tasks:
+        decoded.update(task.decode(raw[task.name]))
+    for task in tasks:
+        task.refine(decoded)
+    return decoded

@@ -1,0 +1,132 @@
+"""What a task is: the one object that holds everything in which tasks differ."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from densemtl_core import render
+from densemtl_core.metrics import Metric
+
+__all__ = ["Output", "Task", "masked_mean"]
+
+
+@dataclass(frozen=True)
+class Output:
+    """One named array that a decoded task yields.
+
+    Attributes:
+        name: key under which predictions carry it; the task's own name for its main output.
+        channels: 1 for ``(H, W)``, more for ``(H, W, C)``.
+        dtype: NumPy name of the element type.
+        unit: what a value means.
+    """
+
+    name: str
+    channels: int
+    dtype: str
+    unit: str
+
+
+@dataclass(frozen=True)
+class Task(ABC):
+    """A dense prediction task.
+
+    A subclass is a frozen dataclass; its fields are its configuration and travel with a checkpoint (`config`).
+    The network sees only ``name`` and ``channels``; everything else in the package asks this object.
+
+    Attributes:
+        name: unique among the tasks of a model; also the label it reads from a sample.
+        kind: the registered name of the class (see `densemtl_core.tasks.register`).
+        picture: how a person sees the main output, a key of `densemtl_core.render.PICTURES`.
+    """
+
+    kind: ClassVar[str]
+    picture: ClassVar[str]
+
+    name: str
+
+    @property
+    @abstractmethod
+    def channels(self) -> int:
+        """Channels of the network's raw output for this task."""
+
+    @abstractmethod
+    def outputs(self) -> tuple[Output, ...]:
+        """What `decode` yields; the first is the main output."""
+
+    @abstractmethod
+    def decode(self, raw: Tensor) -> dict[str, Tensor]:
+        """Turn raw output into physical predictions.
+
+        Args:
+            raw: ``(B, channels, H, W)``, any float type.
+
+        Returns:
+            One tensor an `Output`, ``(B, H, W)`` where it has one channel and ``(B, C, H, W)`` otherwise.
+        """
+
+    @abstractmethod
+    def loss(self, raw: Tensor, label: Tensor) -> Tensor:
+        """Score raw output against a label; unknown label pixels have no influence and no gradient.
+
+        Args:
+            raw: ``(B, channels, h, w)``; resized to the label's size first (`resize`).
+            label: as `densemtl_core.data.Sample` stores it, with a batch dimension.
+
+        Returns:
+            A scalar; exactly zero when no pixel of the label is known.
+        """
+
+    @abstractmethod
+    def metric(self) -> Metric:
+        """A fresh accumulator that judges the main output (`score` feeds it)."""
+
+    def score(self, metric: Metric, decoded: Mapping[str, Tensor], label: Tensor) -> None:
+        """Add one batch of decoded predictions to a metric of this task."""
+        main = decoded[self.name]
+        metric.update(main if main.ndim == label.ndim else main.unsqueeze(1), label)
+
+    def needs(self) -> tuple[str, ...]:
+        """Names of other tasks that `refine` reads: whoever wants this task must decode those too, where they exist."""
+        return ()
+
+    def refine(self, decoded: dict[str, Tensor]) -> None:
+        """Use what other tasks decoded for the same pixels, in place; called after every task's `decode`."""
+
+    def picture_options(self) -> dict[str, Any]:
+        """Arguments of the picture function besides the array (a palette, a range)."""
+        return {}
+
+    def paint(self, array: Any) -> render.Picture:
+        """Paint the main output, a NumPy array ``(H, W)`` or ``(H, W, C)``, as ``(H, W, 3)`` uint8 RGB."""
+        return render.picture(self.picture, array, **self.picture_options())
+
+    def config(self) -> dict[str, Any]:
+        """The task as plain data, from which `densemtl_core.tasks.from_config` makes it again."""
+        return {"kind": self.kind, **dataclasses.asdict(self)}
+
+    @staticmethod
+    def resize(raw: Tensor, size: tuple[int, int]) -> Tensor:
+        """Bilinear resize of raw output to ``(H, W)``, corners aligned as in the published method."""
+        if raw.shape[-2:] == torch.Size(size):
+            return raw
+        return torch.nn.functional.interpolate(raw, size=size, mode="bilinear", align_corners=True)
+
+
+def masked_mean(values: Tensor, known: Tensor) -> Tensor:
+    """Mean of ``values`` over the true pixels of ``known``; zero, with zero gradient, where there are none.
+
+    Args:
+        values: any shape; may hold NaN where ``known`` is false.
+        known: bool, same shape.
+    """
+    # The product with a mask would keep a NaN: select instead, in the forward and so in the backward pass.
+    kept = torch.where(known, values, torch.zeros_like(values))
+    return kept.sum() / known.sum().clamp(min=1)

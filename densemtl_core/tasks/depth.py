@@ -1,0 +1,137 @@
+"""Metric depth: how far each pixel is along the optical axis."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from densemtl_core.metrics import DepthError, Metric
+from densemtl_core.tasks.base import Output, Task, masked_mean
+
+__all__ = ["DepthTask", "berhu", "silog"]
+
+UINT16_RANGE = 65536.0
+FARTHEST_STORED = 655.35
+"""Metres of the largest depth that the paper's 16-bit centimetre files can hold: their sky."""
+
+
+@dataclass(frozen=True)
+class DepthTask(Task):
+    """Depth in metres.
+
+    The network regresses an encoding of depth rather than metres:
+
+    * ``inverse``: ``d' = 65536 / (100 z + 1)``, the paper's normalised inverse depth (10 m is 65.5, 80 m is 8.2);
+    * ``log``: ``ln(z / 10)``, of order one over the whole range, which small networks learn faster.
+
+    Attributes:
+        encoding: ``inverse`` (published) or ``log``.
+        criterion: ``berhu`` on the encoded value (published), ``l1`` on metres, or ``silog``, scale-invariant
+            logarithmic.
+        max_depth: metres beyond which the prediction says "no surface in range" (+inf) and beyond which l1 is blind.
+    """
+
+    kind: ClassVar[str] = "depth"
+    picture: ClassVar[str] = "depth"
+
+    name: str = "depth"
+    encoding: str = "inverse"
+    criterion: str = "berhu"
+    max_depth: float = 80.0
+
+    def __post_init__(self) -> None:
+        for field, known in (("encoding", ("inverse", "log")), ("criterion", ("berhu", "l1", "silog"))):
+            if getattr(self, field) not in known:
+                raise ValueError(f"task {self.name!r}: {field} is {getattr(self, field)!r}; known: {', '.join(known)}")
+        if not 0 < self.max_depth < FARTHEST_STORED:
+            raise ValueError(
+                f"task {self.name!r}: max_depth is {self.max_depth} m; it must be in (0, {FARTHEST_STORED})"
+            )
+
+    @property
+    def channels(self) -> int:
+        """One encoded depth."""
+        return 1
+
+    def outputs(self) -> tuple[Output, ...]:
+        """Depth along z."""
+        return (Output(self.name, 1, "float32", "metres along the optical axis"),)
+
+    def encode(self, metres: Tensor) -> Tensor:
+        """Metres to what the network regresses; +inf (sky) becomes the farthest value of the encoding."""
+        if self.encoding == "log":
+            return torch.log(metres.clamp(1e-2, self._farthest) / 10.0)
+        return UINT16_RANGE / (100.0 * metres.clamp(0.0, self._farthest) + 1.0)
+
+    def metres(self, raw: Tensor) -> Tensor:
+        """Exact inverse of `encode`; a value past the farthest encoding gives the farthest depth."""
+        if self.encoding == "log":
+            return 10.0 * torch.exp(raw.clamp(max=math.log(self._farthest / 10.0)))
+        nearest, farthest = UINT16_RANGE, UINT16_RANGE / (100.0 * self._farthest + 1.0)
+        return (UINT16_RANGE / raw.clamp(farthest, nearest) - 1.0) / 100.0
+
+    @property
+    def _farthest(self) -> float:
+        # On the logarithmic scale the paper's 655 m sky would pull at a whole unit; half as far again as the range
+        # is enough to say "beyond".
+        return FARTHEST_STORED if self.encoding == "inverse" else 1.5 * self.max_depth
+
+    def decode(self, raw: Tensor) -> dict[str, Tensor]:
+        """Metres; +inf beyond ``max_depth`` (REP 117)."""
+        metres = self.metres(raw[:, 0])
+        return {self.name: torch.where(metres > self.max_depth, torch.inf, metres)}
+
+    def loss(self, raw: Tensor, label: Tensor) -> Tensor:
+        """The chosen criterion over pixels whose depth is known."""
+        raw = self.resize(raw, label.shape[-2:])
+        known = ~label.isnan()
+        label = torch.where(known, label, torch.ones_like(label))  # keeps NaN out of the gradient
+        if self.criterion == "berhu":
+            return berhu(raw, self.encode(label), known)
+        known = known & (label <= self.max_depth)
+        metres = self.metres(raw)
+        if self.criterion == "silog":
+            return silog(metres, label.clamp(max=self.max_depth), known)
+        return masked_mean((metres - label.clamp(max=self.max_depth)).abs(), known)
+
+    def metric(self) -> Metric:
+        """RMSE and its companions, within ``max_depth``."""
+        return DepthError(max_depth=self.max_depth)
+
+    def picture_options(self) -> dict[str, Any]:
+        """The far end of the colour scale."""
+        return {"far": self.max_depth}
+
+
+def berhu(prediction: Tensor, target: Tensor, known: Tensor) -> Tensor:
+    """Reverse Huber loss: linear near zero, quadratic beyond a fifth of the batch's largest error.
+
+    ``|e|`` if ``|e| <= c`` else ``(e^2 + c^2) / (2 c)`` with ``c = max|e| / 5``, not differentiated (Laina et al., 2016).
+
+    Args:
+        prediction: any shape.
+        target: same shape.
+        known: bool, same shape; other pixels have no influence.
+    """
+    error = torch.where(known, (prediction - target).abs(), torch.zeros_like(prediction))
+    c = (0.2 * error.max()).detach().clamp(min=1e-6)
+    return masked_mean(torch.where(error <= c, error, (error.square() + c * c) / (2 * c)), known)
+
+
+def silog(prediction: Tensor, target: Tensor, known: Tensor, focus: float = 0.85) -> Tensor:
+    """Scale-invariant logarithmic loss of Eigen et al. (2014), in the square-root form of Lee et al. (2019).
+
+    Args:
+        prediction: metres, positive.
+        target: metres, positive where known.
+        known: bool, same shape; other pixels have no influence.
+        focus: 1 forgives a common scale wholly, 0 not at all.
+    """
+    difference = torch.where(known, prediction.clamp(min=1e-3).log() - target.clamp(min=1e-3).log(), 0.0)
+    variance = masked_mean(difference.square(), known) - focus * masked_mean(difference, known).square()
+    # The root of zero has an infinite slope: a perfect or an empty batch would train on NaN.
+    return 10.0 * (variance.clamp(min=0.0) + 1e-8).sqrt() if bool(known.any()) else prediction.sum() * 0.0

@@ -1,0 +1,63 @@
+"""Surface normals: which way each pixel's surface faces."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from densemtl_core.metrics import Metric, NormalError
+from densemtl_core.tasks.base import Output, Task, masked_mean
+
+__all__ = ["NormalsTask"]
+
+
+@dataclass(frozen=True)
+class NormalsTask(Task):
+    """Unit normals in the optical frame (x right, y down, z forward), facing the camera.
+
+    Attributes:
+        surface: name of a depth output; where it says +inf there is no surface, and the normal is NaN.
+    """
+
+    kind: ClassVar[str] = "normals"
+    picture: ClassVar[str] = "normals"
+
+    name: str = "normals"
+    surface: str = "depth"
+
+    @property
+    def channels(self) -> int:
+        """x, y, z, of any length."""
+        return 3
+
+    def outputs(self) -> tuple[Output, ...]:
+        """Unit vectors."""
+        return (Output(self.name, 3, "float32", "unit vector, optical frame, facing the camera"),)
+
+    def decode(self, raw: Tensor) -> dict[str, Tensor]:
+        """Vectors of length one."""
+        return {self.name: torch.nn.functional.normalize(raw, dim=1)}
+
+    def needs(self) -> tuple[str, ...]:
+        """The depth task."""
+        return (self.surface,)
+
+    def refine(self, decoded: dict[str, Tensor]) -> None:
+        """Where depth sees no surface there is no normal."""
+        if self.surface in decoded:
+            beyond = decoded[self.surface].isinf().unsqueeze(1)
+            decoded[self.name] = decoded[self.name].masked_fill(beyond, torch.nan)
+
+    def loss(self, raw: Tensor, label: Tensor) -> Tensor:
+        """One minus the cosine, over pixels whose normal is known."""
+        raw = self.resize(raw, label.shape[-2:])
+        known = ~label.isnan().any(dim=1)
+        cosine = torch.nn.functional.cosine_similarity(raw, label.nan_to_num(), dim=1)
+        return masked_mean(1.0 - cosine, known)
+
+    def metric(self) -> Metric:
+        """Mean angular error."""
+        return NormalError()

@@ -1,0 +1,93 @@
+"""Put a checkpoint into a bundle."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+
+from densemtl_core.models import DenseMTL, ModelDescription
+from densemtl_core.runtime import Bundle, Manifest, OutputInfo, TaskInfo, write_bundle
+from densemtl_core.tasks import Task
+
+__all__ = ["package", "task_info"]
+
+
+def task_info(task: Task) -> TaskInfo:
+    """What the manifest says of a task."""
+    return TaskInfo(
+        name=task.name,
+        kind=task.kind,
+        picture=task.picture,
+        picture_options=task.picture_options(),
+        outputs=tuple(OutputInfo(o.name, o.channels, o.dtype, o.unit) for o in task.outputs()),
+        class_names=tuple(getattr(task, "class_names", ())),
+        palette=tuple(getattr(task, "palette", ())),
+        needs=task.needs(),
+    )
+
+
+def package(
+    model: DenseMTL,
+    description: ModelDescription,
+    out: Path,
+    *,
+    accuracy: Mapping[str, Any] | None = None,
+    card: str | None = None,
+) -> Bundle:
+    """Write a bundle for the backend ``eager``.
+
+    Args:
+        model: the network with its weights.
+        description: of that model.
+        out: folder to write; replaced at once when it is a bundle already.
+        accuracy: task to scores, with the data set they were measured on.
+        card: text of the model card, written as ``README.md``.
+
+    Returns:
+        The bundle, verified.
+    """
+    state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+    files = {"model.safetensors": safetensors.torch.save(state), "model.json": description.to_json().encode()}
+    if card is not None:
+        files["README.md"] = card.encode()
+    manifest = Manifest(
+        name=out.name.removesuffix(".bundle"),
+        preset=description.preset,
+        precision="fp32",
+        input_size=description.input_size,
+        tasks={task.name: task_info(task) for task in description.tasks},
+        files={},
+        backends=("eager",),
+        accuracy=accuracy or {},
+        made_with=_made_with(),
+    )
+    return write_bundle(out, manifest, files)
+
+
+def _made_with() -> dict[str, str]:
+    made = {"python": platform.python_version()}
+    for name in ("densemtl-core", "torch", "timm", "safetensors"):
+        try:
+            made[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    try:
+        here = Path(__file__).parent
+        revision = subprocess.run(
+            ["git", "describe", "--always", "--dirty"],  # noqa: S607
+            cwd=here,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+        made["revision"] = revision.stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        pass  # installed without its repository
+    return made

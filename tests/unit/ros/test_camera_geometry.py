@@ -1,0 +1,89 @@
+"""The republished camera_info projects a point to where the output image shows it."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+from densemtl_ros.camera_geometry import scale_camera_info
+
+
+@dataclass
+class Region:
+    x_offset: int = 0
+    y_offset: int = 0
+    height: int = 0
+    width: int = 0
+    do_rectify: bool = False
+
+
+@dataclass
+class Info:
+    height: int = 480
+    width: int = 640
+    k: list = field(default_factory=lambda: [500.0, 0.0, 321.5, 0.0, 510.0, 238.25, 0.0, 0.0, 1.0])
+    d: list = field(default_factory=lambda: [0.1, -0.2, 0.0, 0.0, 0.0])
+    r: list = field(default_factory=lambda: [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0])
+    p: list = field(default_factory=lambda: [490.0, 0.0, 320.0, -49.0, 0.0, 505.0, 240.0, 0.0, 0.0, 0.0, 1.0, 0.0])
+    binning_x: int = 0
+    binning_y: int = 0
+    roi: Region = field(default_factory=Region)
+
+
+POINT = np.array([0.4, -0.3, 2.5, 1.0])
+
+
+def project(matrix: list) -> np.ndarray:
+    m = np.reshape(matrix, (3, -1))
+    x = m @ POINT[: m.shape[1]]
+    return x[:2] / x[2]
+
+
+def edges(pixel: np.ndarray) -> np.ndarray:
+    """From pixel centres at whole numbers to distances from the image's corner, which scale."""
+    return pixel + 0.5
+
+
+@pytest.mark.parametrize("output", [(480, 640), (240, 320), (120, 160), (121, 333)])
+@pytest.mark.parametrize("name", ["k", "p"])
+def test_a_point_stays_at_the_same_place_of_the_image(output, name):
+    info = Info()
+    out = scale_camera_info(info, (480, 640), output)
+    scale = np.array([output[1] / 640, output[0] / 480])
+    np.testing.assert_allclose(edges(project(getattr(out, name))), edges(project(getattr(info, name))) * scale)
+    assert (out.height, out.width) == output
+    assert (out.d, out.r) == (info.d, info.r)
+
+
+def test_full_size_keeps_the_intrinsics():
+    out = scale_camera_info(Info(), (480, 640), (480, 640))
+    np.testing.assert_allclose(out.k, Info().k)
+    np.testing.assert_allclose(out.p, Info().p)
+
+
+def test_region_of_interest_and_binning_are_applied_and_gone():
+    info = Info(binning_x=2, binning_y=2, roi=Region(x_offset=100, y_offset=40, width=400, height=200))
+    out = scale_camera_info(info, (100, 200), (50, 100))
+    want = (edges(project(info.k)) - (100, 40)) / 2 / 2
+    np.testing.assert_allclose(edges(project(out.k)), want)
+    assert (out.binning_x, out.binning_y, out.roi) == (0, 0, Region())
+
+
+def test_the_input_is_left_alone():
+    info = Info()
+    before = copy.deepcopy(info)
+    scale_camera_info(info, (480, 640), (240, 320))
+    assert info == before
+
+
+def test_uncalibrated_stays_all_zero():
+    out = scale_camera_info(Info(k=[0.0] * 9, p=[0.0] * 12), (480, 640), (240, 320))
+    assert out.k == [0.0] * 9
+    assert out.p == [0.0] * 12
+
+
+def test_another_size_than_the_image_is_refused_with_both_sizes():
+    with pytest.raises(ValueError, match=r"camera_info is of a 640 x 480 image, the image is 320 x 240"):
+        scale_camera_info(Info(), (240, 320), (240, 320))

@@ -1,0 +1,33 @@
+"""What needs no ROS must not import it: it is tested, and useful, where ROS is not installed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+PLAIN = (
+    "camera_geometry",
+    "compressed_codec",
+    "cv_bridge_codec",
+    "frame_slot",
+    "frame_statistics",
+    "image_codec",
+    "outputs",
+    "parameters",
+    "stamp_check",
+    "worker",
+)
+CHECK = """
+import importlib, sys
+importlib.import_module("densemtl_ros.{name}")
+heavy = ("rclpy", "sensor_msgs", "std_msgs", "diagnostic_msgs", "torch", "cv_bridge")
+print([name for name in heavy if name in sys.modules])
+"""
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_plain_module_imports_neither_ros_nor_torch(name):
+    out = subprocess.run([sys.executable, "-c", CHECK.format(name=name)], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
