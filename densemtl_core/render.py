@@ -41,7 +41,8 @@ def classes(ids: NDArray[Any], palette: Sequence[Sequence[int]]) -> Picture:
     """
     table = np.zeros((256, 3), np.uint8)
     table[: len(palette)] = np.asarray(palette, np.uint8).reshape(-1, 3)
-    return table[np.asarray(ids).astype(np.uint8)]
+    painted: Picture = table[np.asarray(ids).astype(np.uint8)]
+    return painted
 
 
 def depth(metres: NDArray[Any], near: float = 1.0, far: float = 80.0) -> Picture:
@@ -94,7 +95,8 @@ def normals(vectors: NDArray[Any]) -> Picture:
     """
     vectors = np.asarray(vectors, np.float32)
     # NaN has no uint8 value: paint such pixels black afterwards instead of relying on a cast.
-    out = cv2.convertScaleAbs(np.nan_to_num(np.clip(vectors, -1, 1)), alpha=127.5, beta=127.5)
+    scaled = cv2.convertScaleAbs(np.nan_to_num(np.clip(vectors, -1, 1)), alpha=127.5, beta=127.5)
+    out: Picture = np.asarray(scaled, np.uint8)
     out[np.isnan(vectors).any(axis=-1)] = 0
     return out
 
@@ -134,7 +136,8 @@ def picture(kind: str, values: NDArray[Any], **options: Any) -> Picture:
     """
     if kind not in PICTURES:
         raise ValueError(f"unknown picture {kind!r}; known: {', '.join(sorted(PICTURES))}")
-    return PICTURES[kind](values, **options)
+    painted: Picture = PICTURES[kind](values, **options)
+    return painted
 
 
 def overlay(image: Picture, paint: Picture, opacity: float = 0.5) -> Picture:

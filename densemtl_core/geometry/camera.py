@@ -49,7 +49,8 @@ def pixel_rays(K: Tensor, size: tuple[int, int]) -> Tensor:
         indexing="ij",
     )
     pixels = torch.stack([x, y, torch.ones_like(x)]).flatten(1)
-    return (torch.linalg.inv(K) @ pixels).unflatten(2, size)
+    rays: Tensor = torch.linalg.inv(K) @ pixels
+    return rays.view(-1, 3, height, width)
 
 
 def unproject(depth: Tensor, K: Tensor) -> Tensor:
@@ -75,5 +76,5 @@ def project(points: Tensor, K: Tensor) -> Tensor:
     Returns:
         ``(B, 2, H, W)``: x and y in pixels.
     """
-    image = (K @ points.flatten(2)).unflatten(2, points.shape[-2:])
+    image: Tensor = (K @ points.flatten(2)).view_as(points)
     return image[:, :2] / image[:, 2:]

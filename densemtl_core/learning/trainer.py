@@ -86,7 +86,7 @@ def train(
             losses = ", ".join(f"{k} {float(v):.4g}" for k, v in parts.items())
             raise FloatingPointError(f"step {step}: the loss is {total.item()} ({losses}); batch: {batch.name[:120]}")
         optimiser.zero_grad(set_to_none=True)
-        total.backward()
+        total.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), how.clip)
         optimiser.step()
         schedule.step()

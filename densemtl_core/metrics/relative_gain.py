@@ -12,7 +12,7 @@ def relative_gain(
 ) -> float:
     """Mean signed relative gain over the single-task baselines, in percent.
 
-    ``100 / T * sum_t s_t (M_t - B_t) / B_t`` with s_t = -1 where lower is better (Vandenhende et al., TPAMI 2021, eq. 10).
+    ``100 / T * sum_t s_t (M_t - B_t) / B_t`` with s_t = -1 where lower is better (Vandenhende et al., 2021, eq. 10).
 
     Args:
         model: task name to the model's primary score.

@@ -6,13 +6,14 @@ atrous pyramid is that of Chen et al., "Rethinking Atrous Convolution" (2017).
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["AtrousPyramid", "UNetDecoder", "upsample_to"]
+__all__ = ["AtrousPyramid", "TaskDecoder", "UNetDecoder", "upsample_to"]
 
 
 def upsample_to(x: Tensor, size: torch.Size | tuple[int, ...]) -> Tensor:
@@ -28,6 +29,26 @@ def conv_bn_relu(inputs: int, outputs: int, kernel: int = 1, dilation: int = 1) 
         nn.BatchNorm2d(outputs),
         nn.ReLU(inplace=True),
     )
+
+
+class TaskDecoder(nn.Module, ABC):
+    """What the network asks of a task's decoder: two halves, with the exchange between them.
+
+    Attributes:
+        exchange_channels: channels of what `before` returns.
+        initial_head: from the features before the exchange to raw output; supervised too.
+    """
+
+    exchange_channels: int
+    initial_head: nn.Module
+
+    @abstractmethod
+    def before(self, features: Sequence[Tensor]) -> Tensor:
+        """Encoder maps to the features ``(B, exchange_channels, h, w)`` that are exchanged."""
+
+    @abstractmethod
+    def after(self, x: Tensor, features: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
+        """Exchanged features to raw output ``(B, outputs, h', w')``, at most of the image's ``size``."""
 
 
 class AtrousPyramid(nn.Module):
@@ -61,7 +82,7 @@ class ConvBlock(nn.Module):
         return F.elu(self.conv(F.pad(x, (1, 1, 1, 1), mode=mode)))
 
 
-class UNetDecoder(nn.Module):
+class UNetDecoder(TaskDecoder):
     """One task's decoder.
 
     Level i works at the stride of the encoder map i - 1, which it takes as a skip; level 0 at full resolution.

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from densemtl_core.models.decoder import TaskDecoder
+
 __all__ = ["DenseMTL"]
 
 
@@ -16,7 +18,7 @@ class DenseMTL(nn.Module):
     The parts keep small contracts, so that published and edge parts combine freely:
 
     * an encoder maps ``(B, 3, H, W)`` to a sequence of feature maps;
-    * a decoder has ``before(features)``, ``after(exchanged, features, size)`` and ``initial_head``;
+    * a decoder is a `TaskDecoder`;
     * the exchange maps task name to features, in and out.
 
     Args:
@@ -35,7 +37,7 @@ class DenseMTL(nn.Module):
     def __init__(
         self,
         encoder: nn.Module,
-        make_decoder: Callable[[int], nn.Module],
+        make_decoder: Callable[[int], TaskDecoder],
         make_exchange: Callable[[Sequence[str], int], nn.Module] | None,
         channels: Mapping[str, int],
         mean: Sequence[float],
@@ -45,8 +47,9 @@ class DenseMTL(nn.Module):
         self.tasks = tuple(channels)
         self.encoder = encoder
         # Made in alphabetical order: the same seed gives the same weights, however the tasks are listed.
-        self.decoders = nn.ModuleDict({task: make_decoder(channels[task]) for task in sorted(channels)})
-        width: int = next(iter(self.decoders.values())).exchange_channels  # type: ignore[assignment]
+        decoders = {task: make_decoder(channels[task]) for task in sorted(channels)}
+        self.decoders = nn.ModuleDict(decoders)
+        width = next(iter(decoders.values())).exchange_channels
         self.exchange = make_exchange(sorted(channels), width) if make_exchange else None
         # Not persistent: constants of the preset, not something training or a foreign checkpoint may change.
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
@@ -73,11 +76,12 @@ class DenseMTL(nn.Module):
             intermediate = self.training
         size = (image.shape[-2], image.shape[-1])
         features = self.encoder((image - self.mean) / self.std)
-        before = {task: self.decoders[task].before(features) for task in self.tasks}
+        decoders: dict[str, TaskDecoder] = dict(self.decoders.items())  # type: ignore[arg-type]
+        before = {task: decoders[task].before(features) for task in self.tasks}
         mixed = self.exchange(before) if self.exchange is not None else before
         wanted = self.tasks if wanted is None else wanted
-        outputs = {task: [self.decoders[task].after(mixed[task], features, size)] for task in wanted}
+        outputs = {task: [decoders[task].after(mixed[task], features, size)] for task in wanted}
         if intermediate:
             for task in wanted:
-                outputs[task].append(self.decoders[task].initial_head(before[task]))
+                outputs[task].append(decoders[task].initial_head(before[task]))
         return outputs

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from densemtl_core.models.decoder import conv_bn_relu, upsample_to
+from densemtl_core.models.decoder import TaskDecoder, conv_bn_relu, upsample_to
 from densemtl_core.models.encoder import Encoder
 from densemtl_core.models.exchange import attend
 
@@ -65,7 +65,7 @@ class EdgePyramid(nn.Module):
         return [self.lateral4(f4), self.lateral8(f8), merged]
 
 
-class EdgeDecoder(nn.Module):
+class EdgeDecoder(TaskDecoder):
     """One task's decoder at 1/8 (before the exchange) and 1/4 (after it).
 
     Args:

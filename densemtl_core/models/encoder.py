@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import timm
 import torch
 from torch import Tensor, nn
@@ -28,10 +30,11 @@ class Encoder(nn.Module):
         if not timm.is_model(backbone):
             near = ", ".join(timm.list_models(f"{backbone[:6]}*")[:5]) or "see timm.list_models()"
             raise InputError(f"unknown encoder {backbone!r}; timm names like it: {near}")
-        stride: dict[str, int] = {} if output_stride == 32 else {"output_stride": output_stride}
+        stride: dict[str, Any] = {} if output_stride == 32 else {"output_stride": output_stride}
         self.body = timm.create_model(backbone, features_only=True, pretrained=False, **stride)
-        self.channels: list[int] = self.body.feature_info.channels()
-        self.strides: list[int] = self.body.feature_info.reduction()
+        info: Any = self.body.feature_info
+        self.channels: list[int] = info.channels()
+        self.strides: list[int] = info.reduction()
         if self.strides[:4] != [2, 4, 8, 16] or len(self.strides) != 5:
             raise InputError(
                 f"encoder {backbone!r} has strides {self.strides}; the decoders need [2, 4, 8, 16, 16 or 32]"

@@ -10,8 +10,8 @@ For a target task i and a source task j (Lopes et al., WACV 2023, section 3; ``C
     f~_i     = f_i + ReLU BN Conv1(concat_{j != i} f_{j->i})
 
 The numbers are those formulas; the computing differs. Attention goes through ``scaled_dot_product_attention``, so the
-n x n matrix (256 MiB a direction at 512 x 1024) never exists; all directions share one such call; the two gating
-convolutions run as one.
+n x n matrix (256 MiB a direction at 512 x 1024) never exists; all directions into one target share one such call; the
+two gating convolutions run as one.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ __all__ = ["CrossTaskAttention", "CrossTaskExchange"]
 class CrossTaskAttention(nn.Module):
     """xTAM in one direction: what target i takes from source j.
 
-    Its forward pass is cut in two, so that the exchange can run the attention of all directions in one call:
+    Its forward pass is cut in two, so that the exchange can run the attention of several directions in one call:
     `project` gives queries, keys, values and the extracted source; `join` takes what attention made of them.
 
     Args:
@@ -94,7 +94,7 @@ def attend(queries: list[Tensor], keys: list[Tensor], values: list[Tensor]) -> l
         return torch.stack(maps).flatten(3).transpose(2, 3).contiguous()
 
     mixed = F.scaled_dot_product_attention(tokens(queries), tokens(keys), tokens(values))
-    return list(mixed.transpose(2, 3).unflatten(3, queries[0].shape[-2:]))
+    return [m.transpose(1, 2).reshape(q.shape) for m, q in zip(mixed, queries, strict=True)]
 
 
 class CrossTaskExchange(nn.Module):
@@ -125,16 +125,18 @@ class CrossTaskExchange(nn.Module):
 
     def forward(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Task name to ``(B, C, H, W)``, in and out."""
-        pairs = [(i, j) for i in self.directions for j in self.sources(i)]
-        if not pairs:
+        if not len(self.directions):
             return dict(features)
-        # ModuleDict's __getitem__ is typed as Module: name the pieces once.
-        xtam: dict[tuple[str, str], CrossTaskAttention] = {(i, j): self.directions[i][j] for i, j in pairs}  # type: ignore[index, misc]
-        queries, keys, values, extracted = zip(
-            *(xtam[i, j].project(features[i], features[j]) for i, j in pairs), strict=True
-        )
-        attended = attend(list(queries), list(keys), list(values))
-        taken: dict[str, list[Tensor]] = {i: [] for i in self.directions}
-        for (i, j), a, g in zip(pairs, attended, extracted, strict=True):
-            taken[i].append(xtam[i, j].join(a, g))
-        return {i: f + self.fusion[i](torch.cat(taken[i], dim=1)) for i, f in features.items()}
+        return {target: feature + self._taken(target, features) for target, feature in features.items()}
+
+    def _taken(self, target: str, features: Mapping[str, Tensor]) -> Tensor:
+        # A target's directions share one attention call. All targets' together would be no faster, and would keep
+        # every extracted source of every direction alive at once: three times the peak memory with four tasks.
+        sources = self.sources(target)
+        xtam: list[CrossTaskAttention] = [self.directions[target][j] for j in sources]  # type: ignore[index, misc]
+        parts = [module.project(features[target], features[j]) for module, j in zip(xtam, sources, strict=True)]
+        queries, keys, values, extracted = (list(part) for part in zip(*parts, strict=True))
+        attended = attend(queries, keys, values)
+        joined = [module.join(a, g) for module, a, g in zip(xtam, attended, extracted, strict=True)]
+        fused: Tensor = self.fusion[target](torch.cat(joined, dim=1))
+        return fused

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from typing import TypeVar
 
 import torch
@@ -32,7 +33,7 @@ def fold_batch_norm(model: AnyModule) -> AnyModule:
     folded = copy.deepcopy(model)
     for module in folded.modules():
         children = [(n, m) for n, m in module.named_children() if not isinstance(m, nn.Identity)]
-        for (first, conv), (second, norm) in zip(children, children[1:], strict=False):
+        for (first, conv), (second, norm) in itertools.pairwise(children):
             if not (isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)):
                 continue
             if not (isinstance(module, nn.Sequential) or (first.startswith("conv") and second.startswith("bn"))):

@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from densemtl_core.errors import InputError
-from densemtl_core.models.decoder import UNetDecoder
+from densemtl_core.models.decoder import TaskDecoder, UNetDecoder
 from densemtl_core.models.densemtl import DenseMTL
 from densemtl_core.models.edge import EdgeDecoder, EdgeExchange, EdgePyramid
 from densemtl_core.models.encoder import Encoder
@@ -39,7 +39,7 @@ class Preset:
     """
 
     make_encoder: Callable[[], nn.Module]
-    make_decoder: Callable[[Sequence[int], int], nn.Module]
+    make_decoder: Callable[[Sequence[int], int], TaskDecoder]
     make_exchange: Callable[[Sequence[str], int], nn.Module]
     mean: tuple[float, float, float]
     std: tuple[float, float, float]

@@ -100,7 +100,7 @@ def make_tasks(
         if isinstance(task, Task):
             made.append(task)
             continue
-        config = dict(task) if isinstance(task, Mapping) else {"kind": task}
+        config: dict[str, Any] = dict(task) if isinstance(task, Mapping) else {"kind": task}
         if config.get("kind") == "semantic" and "class_names" not in config:
             if class_names is None and num_classes is None:
                 raise InputError("task 'semantic' needs its classes: give num_classes or class_names")

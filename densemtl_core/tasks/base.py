@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -97,7 +97,7 @@ class Task(ABC):
         """Names of other tasks that `refine` reads: whoever wants this task must decode those too, where they exist."""
         return ()
 
-    def refine(self, decoded: dict[str, Tensor]) -> None:
+    def refine(self, decoded: dict[str, Tensor]) -> None:  # noqa: B027  (most tasks have nothing to refine)
         """Use what other tasks decoded for the same pixels, in place; called after every task's `decode`."""
 
     def picture_options(self) -> dict[str, Any]:
@@ -113,11 +113,12 @@ class Task(ABC):
         return {"kind": self.kind, **dataclasses.asdict(self)}
 
     @staticmethod
-    def resize(raw: Tensor, size: tuple[int, int]) -> Tensor:
+    def resize(raw: Tensor, size: Sequence[int]) -> Tensor:
         """Bilinear resize of raw output to ``(H, W)``, corners aligned as in the published method."""
-        if raw.shape[-2:] == torch.Size(size):
+        height, width = size
+        if raw.shape[-2:] == (height, width):
             return raw
-        return torch.nn.functional.interpolate(raw, size=size, mode="bilinear", align_corners=True)
+        return torch.nn.functional.interpolate(raw, size=(height, width), mode="bilinear", align_corners=True)
 
 
 def masked_mean(values: Tensor, known: Tensor) -> Tensor:

@@ -110,7 +110,7 @@ class DepthTask(Task):
 def berhu(prediction: Tensor, target: Tensor, known: Tensor) -> Tensor:
     """Reverse Huber loss: linear near zero, quadratic beyond a fifth of the batch's largest error.
 
-    ``|e|`` if ``|e| <= c`` else ``(e^2 + c^2) / (2 c)`` with ``c = max|e| / 5``, not differentiated (Laina et al., 2016).
+    ``|e|`` if ``|e| <= c`` else ``(e^2 + c^2) / (2 c)`` with ``c = max|e| / 5``, a constant (Laina et al., 2016).
 
     Args:
         prediction: any shape.

@@ -60,3 +60,8 @@ class Draws:
         channels = [c * scale * (1.0 + 0.4 * self.uniform(-amount, amount)) for c in colour]
         red, green, blue = (min(max(c, 0.01), 0.97) for c in channels)
         return red, green, blue
+
+    def grey(self, low: float, high: float, tint: float = 0.06) -> tuple[float, float, float]:
+        """A nearly grey colour of brightness low..high, a little warm or cold."""
+        level, warm = self.uniform(low, high), self.uniform(-tint, tint)
+        return level * (1 + warm), level, level * (1 - warm)

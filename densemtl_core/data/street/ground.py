@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from densemtl_core.data.class_lists import CITYSCAPES_19
+from densemtl_core.data.street.intersect import NEAR
 from densemtl_core.data.street.noise import lookup
-from densemtl_core.data.street.raycast import NEAR
 
 __all__ = ["GroundHits", "coverage", "intersect_ground", "paint_ground"]
 

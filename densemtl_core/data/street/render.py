@@ -10,11 +10,12 @@ from torch import Tensor
 
 from densemtl_core.data.class_lists import CITYSCAPES_19
 from densemtl_core.data.street.ground import intersect_ground, paint_ground
+from densemtl_core.data.street.materials import paint
 from densemtl_core.data.street.raycast import cast, screen_boxes
 from densemtl_core.data.street.scene import COLUMN, Camera, Scene, stack
 from densemtl_core.data.street.shading import develop, illuminate, sky
 from densemtl_core.data.street.shadows import shadow_map, sunlit
-from densemtl_core.data.street.surfaces import paint, surface
+from densemtl_core.data.street.surfaces import surface
 
 __all__ = ["EDGE_STEP", "edge_map", "render"]
 
@@ -27,9 +28,9 @@ def rotation(camera: Camera) -> list[list[float]]:
     cy, sy = math.cos(camera.yaw), math.sin(camera.yaw)
     cp, sp = math.cos(camera.pitch), math.sin(camera.pitch)
     cr, sr = math.cos(camera.roll), math.sin(camera.roll)
-    yaw = [[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]]
-    pitch = [[1, 0, 0], [0, cp, -sp], [0, sp, cp]]
-    roll = [[cr, -sr, 0], [sr, cr, 0], [0, 0, 1]]
+    yaw = [[cy, 0.0, sy], [0.0, 1.0, 0.0], [-sy, 0.0, cy]]
+    pitch = [[1.0, 0.0, 0.0], [0.0, cp, -sp], [0.0, sp, cp]]
+    roll = [[cr, -sr, 0.0], [sr, cr, 0.0], [0.0, 0.0, 1.0]]
 
     def product(a: list[list[float]], b: list[list[float]]) -> list[list[float]]:
         return [[sum(a[i][k] * b[k][j] for k in range(3)) for j in range(3)] for i in range(3)]
@@ -58,9 +59,10 @@ def edge_map(label: Tensor, instance: Tensor, depth: Tensor) -> Tensor:
     edge = torch.zeros_like(depth)
     for axis in (1, 2):
         n = label.shape[axis] - 1
-        a, b = [x.narrow(axis, 0, n) for x in (label, instance, depth)], [
-            x.narrow(axis, 1, n) for x in (label, instance, depth)
-        ]
+        a, b = (
+            [x.narrow(axis, 0, n) for x in (label, instance, depth)],
+            [x.narrow(axis, 1, n) for x in (label, instance, depth)],
+        )
         near, far = torch.minimum(a[2], b[2]), torch.maximum(a[2], b[2])
         # Ground and sky share instance 0 and slope away smoothly: there only objects make depth steps.
         step = (far > near * (1 + EDGE_STEP)) & ((a[1] > 0) | (b[1] > 0))
@@ -149,9 +151,10 @@ def render(
     background = sky(light, unit)
     along = sum((unit[:, k] * normal[:, k] for k in range(3)), torch.zeros_like(t))
     bounced = unit - 2 * along[:, None] * normal
-    reflected = sky(light, torch.stack([bounced[:, 0], -bounced[:, 1].abs(), bounced[:, 2]], 1))
-    # Below the horizon a mirror shows the street, not the sky: a darker grey.
-    reflected = torch.where(bounced[:, 1:2] > 0, 0.25 * reflected, reflected)
+    reflected = sky(light, torch.stack([bounced[:, 0], -bounced[:, 1].abs(), bounced[:, 2]], 1), clouds=False)
+    # Only steep reflections show the open sky: the others show the street, which is darker.
+    steep = ((-bounced[:, 1:2] - 0.05) * 2.5).clamp(0, 1)
+    reflected = reflected * (0.22 + 0.78 * steep)
     colour = illuminate(light, albedo, normal, lit, open_sky)
     mirror = mirror.view(b, 1, h, w)
     colour = colour * (1 - mirror) + reflected * mirror + glow
@@ -163,7 +166,9 @@ def render(
     image = develop(light, colour, grain)
 
     label = torch.where(is_sky, CITYSCAPES_19.id("sky"), label)
-    optical = torch.stack([sum((R[:, k, i] * normal[:, k] for k in range(3)), torch.zeros_like(t)) for i in range(3)], 1)
+    optical = torch.stack(
+        [sum((R[:, k, i] * normal[:, k] for k in range(3)), torch.zeros_like(t)) for i in range(3)], 1
+    )
     labels = {
         "semantic": label,
         "depth": t[:, None],

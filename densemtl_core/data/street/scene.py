@@ -18,7 +18,24 @@ from torch import Tensor
 from densemtl_core.data.class_lists import CITYSCAPES_19
 from densemtl_core.data.sample import IGNORE_CLASS
 
-__all__ = ["COLUMN", "MARKINGS", "Camera", "Ground", "Kind", "Light", "Material", "Plate", "Scene", "stack"]
+__all__ = [
+    "BEHIND",
+    "BLACK",
+    "COLUMN",
+    "MARKINGS",
+    "PERIOD",
+    "SPEED",
+    "Camera",
+    "Colour",
+    "Ground",
+    "Kind",
+    "Light",
+    "Material",
+    "Plate",
+    "Scene",
+    "SignFace",
+    "stack",
+]
 
 Colour = tuple[float, float, float]
 BLACK: Colour = (0.02, 0.02, 0.02)
@@ -26,6 +43,8 @@ MARKINGS = 6
 """Lane lines a road can have."""
 PERIOD = 240.0
 """A drive repeats its scene after this many metres."""
+SPEED = 8.0
+"""Speed of the camera and of the traffic in a drive, metres a second."""
 BEHIND = 40.0
 """How far behind the camera a scene begins, metres."""
 
@@ -68,36 +87,19 @@ class Material(IntEnum):
     COACH = 9
 
 
-_COLUMNS = [
-    "kind",
-    "x",
-    "y",
-    "z",
-    "hx",
-    "hy",
-    "hz",
-    "cos",
-    "sin",
-    "g0",
-    "g1",
-    "g2",
-    "class",
-    "instance",
-    "material",
-    "r",
-    "g",
-    "b",
-    "r2",
-    "g2b",
-    "b2",
-    "seed",
-    "p0",
-    "p1",
-    "p2",
-    "p3",
-    "speed",
-    "distant",
-]
+class SignFace(IntEnum):
+    """What is painted on a traffic sign (first number of its paint)."""
+
+    RIM = 0
+    BAR = 1
+    SYMBOL = 2
+    LETTERING = 3
+
+
+_COLUMNS = (
+    "kind", "x", "y", "z", "hx", "hy", "hz", "cos", "sin", "g0", "g1", "g2", "class", "instance", "material",
+    "r", "g", "b", "r2", "g2b", "b2", "seed", "p0", "p1", "p2", "p3", "speed", "distant",
+)  # fmt: skip
 COLUMN = {name: i for i, name in enumerate(_COLUMNS)}
 """Column of the primitive table by name: centre, half size, yaw, shape, class, instance, paint, speed along z."""
 

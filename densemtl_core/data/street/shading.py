@@ -12,12 +12,13 @@ __all__ = ["develop", "illuminate", "sky"]
 _LUMA = (0.2126, 0.7152, 0.0722)
 
 
-def sky(light: dict[str, Tensor], direction: Tensor) -> Tensor:
+def sky(light: dict[str, Tensor], direction: Tensor, clouds: bool = True) -> Tensor:
     """Radiance of the sky along unit directions: gradient, clouds, glow around the sun.
 
     Args:
         light: stacked `Light`.
         direction: ``(B, 3, H, W)`` unit world directions.
+        clouds: False leaves the clouds and the glow out, for what is seen in a window.
 
     Returns:
         ``(B, 3, H, W)`` linear RGB.
@@ -26,6 +27,8 @@ def sky(light: dict[str, Tensor], direction: Tensor) -> Tensor:
     up = (-dy).clamp(0, 1)
     rise = (1 - (1 - up) * (1 - up) * (1 - up))[:, None]
     colour = light["horizon"] * (1 - rise) + light["zenith"] * rise
+    if not clouds:
+        return colour
     plane = 1 / (up + 0.12)
     scale = 22 * light["cloud_scale"]
     u, v = dx * plane * scale + light["cloud_seed"], dz * plane * scale
@@ -82,7 +85,7 @@ def develop(light: dict[str, Tensor], radiance: Tensor, grain: Tensor) -> Tensor
     Returns:
         ``(B, 3, H, W)`` RGB in [0, 1].
     """
-    b, _, h, w = radiance.shape
+    h, w = radiance.shape[2:]
     image = _blur(radiance, light["blur"][:, None])
     luma = sum((image[:, k] * _LUMA[k] for k in range(3)), torch.zeros_like(image[:, 0]))
     # The mean is taken in integers: a sum of floats would depend on how the batch is split among threads.

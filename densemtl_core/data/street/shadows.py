@@ -88,6 +88,11 @@ def sunlit(shadow: Tensor, sun: Tensor, height: Tensor, point: Tensor, normal: T
     index = (torch.arange(b, device=x.device)[:, None, None] * lines + iv.long()) * columns + iu.long()
     flat = shadow.flatten()
     light = torch.zeros_like(x)
-    for step, weight in ((0, (1 - fu) * (1 - fv)), (1, fu * (1 - fv)), (columns, (1 - fu) * fv), (columns + 1, fu * fv)):
+    for step, weight in (
+        (0, (1 - fu) * (1 - fv)),
+        (1, fu * (1 - fv)),
+        (columns, (1 - fu) * fv),
+        (columns + 1, fu * fv),
+    ):
         light = light + weight * (flat[index + step] >= distance).to(x.dtype)
     return torch.where(inside, light, torch.ones_like(light))

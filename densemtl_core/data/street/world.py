@@ -8,9 +8,9 @@ import torch
 
 from densemtl_core.data.sample import Sample
 from densemtl_core.data.street.draws import Draws
-from densemtl_core.data.street.layout import SPEED, sample
+from densemtl_core.data.street.layout import sample
 from densemtl_core.data.street.render import render
-from densemtl_core.data.street.scene import Scene
+from densemtl_core.data.street.scene import SPEED, Scene
 from densemtl_core.errors import InputError
 
 __all__ = ["StreetWorld"]

@@ -40,7 +40,8 @@ def open_backend(name: str, bundle: Bundle, threads: int | None = None) -> Backe
         module = importlib.import_module(f"densemtl_core.runtime.backends.{choices[0]}")
     except ImportError as error:
         raise BundleError(
-            f"backend {choices[0]!r} needs {error.name or error}; install it with: pip install densemtl-core[{choices[0]}]"
+            f"backend {choices[0]!r} needs {error.name or error}; "
+            f"install it with: pip install 'densemtl-core[{choices[0]}]'"
         ) from error
     backend: Backend = module.load(bundle, threads)
     return backend

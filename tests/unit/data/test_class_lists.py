@@ -1,3 +1,5 @@
+"""Class lists: ids, subsets, look-up."""
+
 from __future__ import annotations
 
 import pytest
@@ -31,9 +33,7 @@ def test_an_unknown_list_names_the_known_ones() -> None:
         class_list("cityscape")
 
 
-@pytest.mark.parametrize(
-    ("classes", "palette"), [(("a", "b"), ((0, 0, 0),)), (("a", "a"), ((0, 0, 0), (1, 1, 1)))]
-)
+@pytest.mark.parametrize(("classes", "palette"), [(("a", "b"), ((0, 0, 0),)), (("a", "a"), ((0, 0, 0), (1, 1, 1)))])
 def test_an_inconsistent_list_is_refused(classes: tuple[str, ...], palette: tuple[tuple[int, int, int], ...]) -> None:
     with pytest.raises(ValueError, match="class list 'x'"):
         ClassList("x", classes, palette)

@@ -1,3 +1,5 @@
+"""Samples and their batches."""
+
 from __future__ import annotations
 
 import pytest

@@ -38,8 +38,8 @@ def conv_3x3(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -
 
 
 def reference_direction(f_i: torch.Tensor, f_j: torch.Tensor, m: CrossTaskAttention) -> torch.Tensor:
-    """xTAM j -> i, written out: loops for the resampling, einsum for the rest, and the full attention matrix."""
-    s, (b, c, height, width) = m.downscale, f_i.shape
+    """XTAM j -> i, written out: loops for the resampling, einsum for the rest, and the full attention matrix."""
+    s, (_, c, height, width) = m.downscale, f_i.shape
     g = conv_3x3(f_j, m.extract[0].weight, m.extract[0].bias).clamp(min=0)
     rows, columns = height // s, width // s
     pooled = torch.stack(
@@ -77,7 +77,9 @@ def reference_exchange(features: dict[str, torch.Tensor], m: CrossTaskExchange) 
     return mixed
 
 
-def make(tasks: tuple[str, ...], channels: int = 8, size: tuple[int, int] = (8, 12), downscale: int = 4, batch: int = 2):
+def make(
+    tasks: tuple[str, ...], channels: int = 8, size: tuple[int, int] = (8, 12), downscale: int = 4, batch: int = 2
+):
     torch.manual_seed(0)
     exchange = randomise(CrossTaskExchange(tasks, channels, downscale).double()).eval()
     return exchange, {t: torch.randn(batch, channels, *size, dtype=torch.float64) for t in tasks}

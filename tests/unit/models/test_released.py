@@ -111,7 +111,9 @@ def seeded(key: str, shape: tuple[int, ...]) -> torch.Tensor:
 def released_state(tasks: dict[str, int]) -> dict[str, torch.Tensor]:
     state = {key: seeded(key, shape) for key, shape in released_shapes(tasks).items()}
     # the release stores every head and exchange tensor a second time
-    again = {f"params.{k.split('.')[1]}.{0 if k[0] == 'h' else 1}": v for k, v in state.items() if k[:2] in ("he", "m.")}
+    again = {
+        f"params.{k.split('.')[1]}.{0 if k[0] == 'h' else 1}": v for k, v in state.items() if k[:2] in ("he", "m.")
+    }
     return {**state, **again}
 
 

@@ -58,7 +58,9 @@ def test_counts_hold_under_many_threads():
 
     taker = threading.Thread(target=take)
     taker.start()
-    putters = [threading.Thread(target=lambda base=base: [slot.put(base + n) for n in range(500)]) for base in (1, 1001)]
+    putters = [
+        threading.Thread(target=lambda base=base: [slot.put(base + n) for n in range(500)]) for base in (1, 1001)
+    ]
     for thread in putters:
         thread.start()
     for thread in putters:

@@ -110,7 +110,7 @@ def batch() -> Sample:
 
 
 def test_six_tasks_walk_the_whole_way(batch, tmp_path):
-    """Network, losses, training, metrics, bundle, predictor, picture: with two tasks that the package never heard of."""
+    """Network, losses, training, metrics, bundle, predictor, picture: with two tasks it never heard of."""
     torch.manual_seed(0)
     kinds = ["semantic", {"kind": "depth", "encoding": "log"}, "normals", "edges", "albedo", "boundary_distance"]
     tasks = make_tasks(kinds, num_classes=19)

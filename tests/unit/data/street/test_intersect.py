@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from densemtl_core.data.street.raycast import (
+from densemtl_core.data.street.intersect import (
     intersect_box,
     intersect_cone,
     intersect_ellipsoid,
@@ -17,7 +17,7 @@ from densemtl_core.data.street.scene import Plate
 
 
 def vector(x: float, y: float, z: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    return torch.tensor([x]), torch.tensor([y]), torch.tensor([z])
+    return torch.tensor([float(x)]), torch.tensor([float(y)]), torch.tensor([float(z)])
 
 
 FORWARD = (0.0, 0.0, 1.0)
@@ -40,7 +40,7 @@ ZERO = torch.zeros(1)
         ((-5, 0, 0), (1, 0, 0), (0.25, 0, 0), 4.5, 1),
     ],
 )
-def test_box(origin, direction, shape, t, face) -> None:  # noqa: ANN001
+def test_box(origin, direction, shape, t, face) -> None:
     got, which = intersect_box(vector(*origin), vector(*direction), vector(1, 2, 3), vector(*shape))
     assert got.item() == pytest.approx(t, rel=1e-5)
     assert face is None or which.item() == face
@@ -57,7 +57,7 @@ def test_box(origin, direction, shape, t, face) -> None:  # noqa: ANN001
         ((0, 0, -10), FORWARD, 0.0, 9.75, 0),  # a cone has half its radius half way up
     ],
 )
-def test_cone(origin, direction, top, t, cap) -> None:  # noqa: ANN001
+def test_cone(origin, direction, top, t, cap) -> None:
     got, on_cap = intersect_cone(vector(*origin), vector(*direction), vector(0.5, 2, 0.5), torch.tensor([top]))
     assert got.item() == pytest.approx(t, rel=1e-5)
     assert on_cap.item() == cap
@@ -74,7 +74,7 @@ def test_cone(origin, direction, top, t, cap) -> None:  # noqa: ANN001
         ((0, 0, 10), FORWARD, math.inf),
     ],
 )
-def test_ellipsoid(origin, direction, t) -> None:  # noqa: ANN001
+def test_ellipsoid(origin, direction, t) -> None:
     got = intersect_ellipsoid(vector(*origin), vector(*direction), vector(1, 2, 3), ZERO, ZERO)
     assert got.item() == pytest.approx(t, rel=1e-5)
 

@@ -1,0 +1,59 @@
+"""Put vehicles on the lanes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from densemtl_core.data.street import people, vehicles
+from densemtl_core.data.street.draws import Draws
+from densemtl_core.data.street.scene import BEHIND, PERIOD, SPEED, Scene
+
+__all__ = ["place_traffic"]
+
+
+def _vehicle(scene: Scene, d: Draws, x: float, z: float, yaw: float, speed: float) -> None:
+    kind = d.uniform()
+    if kind < 0.72:
+        vehicles.car(scene, d, x + d.uniform(-0.3, 0.3), z, yaw, speed)
+    elif kind < 0.82:
+        vehicles.truck(scene, d, x + d.uniform(-0.2, 0.2), z, yaw, speed)
+    elif kind < 0.88:
+        vehicles.bus(scene, d, x, z, yaw, speed)
+    else:
+        people.rider(scene, d, x + d.uniform(-0.8, 0.8), z, yaw, speed)
+
+
+def place_traffic(scene: Scene, d: Draws, ours: Sequence[float], theirs: Sequence[float]) -> None:
+    """Fill the lanes; none, some or much traffic.
+
+    Everything keeps the camera's speed in its own direction: a drive never runs into anything.
+
+    Args:
+        scene: where to; its camera is placed already.
+        d: random numbers.
+        ours: middles of the lanes that lead away from the camera, metres.
+        theirs: middles of the lanes of oncoming traffic.
+    """
+    camera = scene.camera
+    busy = d.pick((0.15, 0.5, 1.0, 2.0))
+    for lane in (*ours, *theirs):
+        beside = abs(lane - camera.x)
+        yaw, speed = (0.0, SPEED) if lane in ours else (math.pi, -SPEED)
+        z = -BEHIND + d.uniform(0, 20)
+        while z < PERIOD - BEHIND - 8:
+            gap = d.uniform(9, 60) / busy
+            if beside < 2.3 and z < 9:
+                # Our own lane: nothing behind the windscreen, the next one a braking distance ahead.
+                z = 9.0 + min(gap, 60.0) * d.uniform()
+                continue
+            if abs(z) > 8 or beside > 2.9:
+                _vehicle(scene, d, lane, z, yaw, speed)
+            z += 7 + gap
+    # People on two wheels keep to the edge of a lane, close enough to be more than a few pixels.
+    for _ in range(d.pick((0, 0, 1, 2, 4))):
+        lane, z = d.pick((*ours, *theirs)), 6 + 40 * d.uniform() ** 1.5
+        x = lane + d.pick((-1.2, 1.2)) + d.uniform(-0.2, 0.2)
+        if abs(x - camera.x) > 1.3:
+            yaw, speed = (0.0, SPEED) if lane in ours else (math.pi, -SPEED)
+            people.rider(scene, d, x, z, yaw, speed)

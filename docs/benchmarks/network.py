@@ -1,0 +1,125 @@
+"""What the network costs: attention without its matrix, the whole exchange, and edge against published.
+
+    python docs/benchmarks/network.py            # writes docs/benchmarks/network.json
+
+Times are comparable only within one run: every pair is interleaved in one process. Memory is the growth of the
+process's peak resident set over its level before the call (Linux resets the peak through /proc/self/clear_refs).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from densemtl_core.models import build_model
+from densemtl_core.models.exchange import CrossTaskExchange, attend
+
+TASKS = ("semantic", "depth", "normals", "edges")
+
+
+def status(field: str) -> float:
+    """A memory field of /proc/self/status in MiB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(field)) / 1024
+
+
+def extra_peak(call: Callable[[], object]) -> float:
+    """MiB by which the resident set grows at most while ``call`` runs."""
+    Path("/proc/self/clear_refs").write_text("5")
+    before = status("VmRSS")
+    call()
+    return max(0.0, status("VmHWM") - before)
+
+
+def explicit_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    """The textbook form, with the n x n matrix."""
+    q, k, v = (x.flatten(2) for x in (q, k, v))
+    matrix = torch.softmax(q.transpose(1, 2) @ k / q.shape[1] ** 0.5, dim=-1)
+    return v @ matrix.transpose(1, 2)
+
+
+def interleaved(calls: dict[str, Callable[[], object]], repeats: int) -> dict[str, dict[str, float]]:
+    """Seconds of each call, taken in turns."""
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for call in calls.values():
+        call()
+    for _ in range(repeats):
+        for name, call in calls.items():
+            start = time.perf_counter()
+            call()
+            times[name].append(time.perf_counter() - start)
+    return {
+        name: {"median": statistics.median(t), "min": min(t), "max": max(t), "runs": len(t)}
+        for name, t in times.items()
+    }
+
+
+@torch.no_grad()
+def attention(repeats: int) -> dict[str, object]:
+    """One direction at 512x1024: 128 channels, 64 x 128 = 8192 positions."""
+    q, k, v = (torch.randn(1, 128, 64, 128) for _ in range(3))
+    fused, explicit = (lambda: attend([q], [k], [v])), (lambda: explicit_attention(q, k, v))
+    error = float((fused()[0].flatten(2) - explicit()).abs().max())
+    memory = {"fused": extra_peak(fused), "explicit": extra_peak(explicit)}
+    seconds = interleaved({"fused": fused, "explicit": explicit}, repeats)
+    return {
+        "positions": 8192,
+        "extra_peak_MiB": memory,
+        "memory_ratio": memory["fused"] / memory["explicit"],
+        "seconds": seconds,
+        "time_ratio": seconds["fused"]["median"] / seconds["explicit"]["median"],
+        "max_difference": error,
+    }
+
+
+@torch.no_grad()
+def exchange() -> dict[str, object]:
+    """The whole published exchange at 512x1024, four tasks, evaluation mode."""
+    module = CrossTaskExchange(TASKS, 128).eval()
+    features = {task: torch.randn(1, 128, 256, 512) for task in TASKS}
+    return {
+        "tasks": 4,
+        "extra_peak_MiB": extra_peak(lambda: module(features)),
+        "features_MiB": 4 * 128 * 256 * 512 / 2**18,
+    }
+
+
+@torch.no_grad()
+def networks(repeats: int) -> dict[str, object]:
+    """Edge against published at 256x512, four tasks, eager float32, the same process in turns."""
+    image = torch.rand(1, 3, 256, 512)
+    models = {name: build_model(name, TASKS, num_classes=19).eval() for name in ("densemtl_edge_s", "densemtl_r101")}
+    seconds = interleaved({name: (lambda m=m: m(image)) for name, m in models.items()}, repeats)
+    medians = {name: s["median"] for name, s in seconds.items()}
+    return {"input": "256x512", "seconds": seconds, "speed_up": medians["densemtl_r101"] / medians["densemtl_edge_s"]}
+
+
+def main() -> None:
+    """Measure and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    torch.manual_seed(0)
+    report = {
+        "command": f"python docs/benchmarks/network.py --repeats {given.repeats} --threads {given.threads}",
+        "machine": {"processor": platform.machine(), "threads": given.threads, "torch": torch.__version__},
+        "attention": attention(given.repeats),
+        "exchange": exchange(),
+        "networks": networks(given.repeats),
+    }
+    given.out.write_text(json.dumps(report, indent=1) + "\n")
+    print(json.dumps(report, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""The real commands on tiny input: train, compile, predict; and what bad input is answered with."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from densemtl_core.runtime import Predictor
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = ["steps=2", "batch=2", "data.size=[64,96]", "data.validation=2", "data.workers=0"]
+CONFIGS = sorted(ROOT.glob("training/configs/*.yaml"))
+
+
+def run(*command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda p: p.name)
+def test_from_configuration_to_prediction(config, tmp_path):
+    out = tmp_path / "run"
+    trained = run("-m", "training.train", "--config", str(config), "--out", str(out), *TINY)
+    assert trained.returncode == 0, trained.stderr
+    assert "RANDOM weights" in trained.stderr
+    assert sorted(p.name for p in out.iterdir()) == ["config.yaml", "metrics.json", "model.json", "model.safetensors"]
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert set(metrics["scores"]) == {"semantic", "depth", "normals", "edges"}
+    assert metrics["history"][-1]["step"] == 2
+
+    bundle = tmp_path / "mine.bundle"
+    compiled = run("deploy/compile.py", "--checkpoint", str(out), "--out", str(bundle))
+    assert compiled.returncode == 0, compiled.stderr
+    assert "loaded and run once" in compiled.stdout
+    assert Predictor(bundle).predict(np.zeros((40, 60, 3), np.uint8))["depth"].shape == (40, 60)
+
+
+def error_of(result: subprocess.CompletedProcess[str]) -> str:
+    assert result.returncode == 2
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("error: ")
+    return lines[0]
+
+
+def test_missing_configuration():
+    assert "configuration not found: none.yaml" in error_of(run("-m", "training.train", "--config", "none.yaml"))
+
+
+def test_unknown_preset():
+    config = str(CONFIGS[0])
+    result = run("-m", "training.train", "--config", config, "preset=densemtl_edge_z", *TINY)
+    assert "did you mean 'densemtl_edge_s'" in error_of(result)
+
+
+def test_missing_encoder_weights():
+    result = run("-m", "training.train", "--config", str(CONFIGS[0]), "encoder_weights=none.pth", *TINY)
+    assert "encoder weights not found: none.pth" in error_of(result)
+
+
+def test_missing_checkpoint(tmp_path):
+    assert "has no model.json" in error_of(run("deploy/compile.py", "--checkpoint", str(tmp_path)))
+
+
+def test_bad_input_size():
+    result = run("deploy/compile.py", "--preset", "densemtl_edge_s", "--input", "100x200", "--dry-run")
+    assert "--input is '100x200'" in result.stderr
+    assert result.returncode == 2
+
+
+def test_dry_run_writes_nothing(tmp_path):
+    out = tmp_path / "x.bundle"
+    result = run("deploy/compile.py", "--preset", "densemtl_edge_s", "--out", str(out), "--dry-run")
+    assert result.returncode == 0
+    assert "dry run: not written" in result.stdout
+    assert not out.exists()

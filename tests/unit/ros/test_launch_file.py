@@ -1,0 +1,250 @@
+"""The launch file's wiring, recorded; and the same file under the real `launch` wherever that is installed."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+import recorded_launch as recorded
+
+pytest.importorskip("lifecycle_msgs", exc_type=ImportError)
+
+ROOT = Path(__file__).resolve().parents[3]
+FILE = ROOT / "launch" / "perception.launch.py"
+PACKAGE = ROOT / "ros2_ws" / "src" / "densemtl"
+ISSUED = {
+    "bundle", "image_topic", "camera_info_topic", "namespace", "params_file", "use_sim_time", "log_level", "autostart",
+    "viewer", "source", "source_path",
+}  # fmt: skip
+
+
+def load():
+    spec = importlib.util.spec_from_file_location("perception_launch", FILE)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+class Launched:
+    """What the launch file builds for some argument values."""
+
+    def __init__(self, **given):
+        entities = load().generate_launch_description().entities
+        self.arguments = {e.name: e for e in entities if isinstance(e, recorded.DeclareLaunchArgument)}
+        context = {n: recorded.text(a.default_value, {}) for n, a in self.arguments.items()}
+        assert set(given) <= set(context), "an argument that is not declared"
+        for name, value in given.items():
+            choices = self.arguments[name].choices
+            assert choices is None or value in choices
+        self.context = {**context, **given}
+        (setup,) = [e for e in entities if isinstance(e, recorded.OpaqueFunction)]
+        self.actions = setup.function(self.context)
+        self.nodes = [a for a in self.actions if isinstance(a, recorded.Node)]
+
+    def node(self, executable):
+        (node,) = [n for n in self.nodes if n.executable == executable]
+        return node
+
+    @property
+    def perception(self):
+        return self.node("perception_node")
+
+    def handlers(self, kind):
+        found = [a.event_handler for a in self.actions if isinstance(a, recorded.RegisterEventHandler)]
+        return [h for h in found if isinstance(h, kind)]
+
+
+@pytest.fixture(autouse=True)
+def stand_ins(monkeypatch):
+    recorded.install(monkeypatch)
+
+
+def parameters(node):
+    """Name to value, in the order in which later ones win; files under the key ``file``."""
+    merged = {}
+    for entry in node.parameters:
+        merged |= entry if isinstance(entry, dict) else {"file": entry}
+    return {n: v.value if isinstance(v, recorded.ParameterValue) else v for n, v in merged.items()}
+
+
+def test_smoke():
+    assert [n.executable for n in Launched().nodes] == ["perception_node"]
+
+
+def test_every_promised_argument_is_declared_with_a_description():
+    arguments = Launched().arguments
+    assert set(arguments) == ISSUED
+    assert all(a.description for a in arguments.values())
+
+
+def everything(launched):
+    """All that was built, as text with the values resolved."""
+    return repr(launched.actions)
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "others"),
+    [
+        ("bundle", "/marker/bundle", {}),
+        ("image_topic", "/marker/image", {}),
+        ("camera_info_topic", "/marker/info", {}),
+        ("namespace", "marker", {}),
+        ("params_file", "/marker/params.yaml", {}),
+        ("use_sim_time", "true", {}),
+        ("log_level", "debug", {}),
+        ("autostart", "false", {}),
+        ("viewer", "rviz", {}),
+        ("viewer", "foxglove", {}),
+        ("source", "street", {}),
+        ("source_path", "/marker/drive.mp4", {"source": "video"}),
+        ("source_path", "/marker/folder", {"source": "folder"}),
+    ],
+)
+def test_every_argument_changes_what_is_started(argument, value, others):
+    changed = everything(Launched(**{argument: value}, **others))
+    if argument == "source_path":
+        assert value in changed
+    else:
+        assert changed != everything(Launched())
+        assert "/" not in value or value in changed
+
+
+def test_arguments_reach_the_perception_node():
+    node = Launched(
+        bundle="/b", image_topic="/i", camera_info_topic="/c", namespace="front", params_file="/p.yaml",
+        use_sim_time="true", log_level="warn",
+    ).perception  # fmt: skip
+    assert isinstance(node, recorded.LifecycleNode)
+    assert (node.package, node.name, node.namespace) == ("densemtl", "perception", "front")
+    assert parameters(node) == {"file": "/p.yaml", "bundle": "/b", "use_sim_time": True, "autostart": False}
+    assert dict(node.remappings) == {"image": "/i", "camera_info": "/c"}
+    assert node.arguments == ["--ros-args", "--log-level", "warn"]
+    assert node.respawn is True
+
+
+def test_the_parameter_file_does_not_overrule_the_arguments():
+    files = [isinstance(p, str) for p in Launched(bundle="/b").perception.parameters]
+    assert files == [True, False]
+
+
+def test_bundle_stays_a_text_whatever_it_looks_like():
+    (settings,) = [p for p in Launched(bundle="12").perception.parameters if isinstance(p, dict)]
+    assert settings["bundle"] == recorded.ParameterValue("12", str)
+
+
+def test_without_a_bundle_the_parameter_file_decides():
+    assert "bundle" not in parameters(Launched().perception)
+
+
+def test_the_default_parameter_file_is_the_packages_own():
+    path = parameters(Launched().perception)["file"]
+    assert path == "<share of densemtl>/config/perception.yaml"
+    assert (PACKAGE / "config" / "perception.yaml").is_file()
+
+
+def test_executables_are_entry_points_of_the_package():
+    names = {n.executable for n in Launched(source="street").nodes}
+    entries = dict(re.findall(r'"(\w+) = ([\w.]+:\w+)"', (PACKAGE / "setup.py").read_text()))
+    assert names <= set(entries)
+    for name in names:
+        module, function = entries[name].split(":")
+        tree = ast.parse((PACKAGE / Path(*module.split(".")).with_suffix(".py")).read_text())
+        assert function in {n.name for n in tree.body if isinstance(n, ast.FunctionDef)}
+
+
+def test_remapped_names_are_those_that_the_replay_node_publishes():
+    source = (PACKAGE / "densemtl_ros" / "replay_node.py").read_text()
+    for name, _ in Launched(source="street").node("replay").remappings:
+        assert f'"{name}", ' in source
+
+
+@pytest.mark.parametrize(("source", "path"), [("video", "/d/drive.mp4"), ("folder", "/d/frames"), ("street", "")])
+def test_stand_in_for_the_camera_plays_on_the_cameras_topics(source, path):
+    launched = Launched(source=source, source_path=path, image_topic="/i", camera_info_topic="/c", namespace="front")
+    replay = launched.node("replay")
+    assert parameters(replay) == {"source": path or "street", "loop": True, "use_sim_time": False}
+    assert replay.remappings == launched.perception.remappings
+    assert replay.namespace == launched.perception.namespace
+    assert not replay.respawn
+
+
+@pytest.mark.parametrize("source", ["video", "folder"])
+def test_source_without_a_path_is_refused(source):
+    with pytest.raises(RuntimeError, match=f"source:={source} needs source_path"):
+        Launched(source=source)
+
+
+def test_every_process_of_ours_gets_the_transport(monkeypatch):
+    monkeypatch.setattr("densemtl_ros.transport._shared_memory_free", lambda: 2**40)
+    for name in ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_BUILTIN_TRANSPORTS"):
+        monkeypatch.delenv(name, raising=False)
+    for node in Launched(source="street").nodes:
+        profiles = [v for k, v in node.additional_env.items() if k.endswith("DEFAULT_PROFILES_FILE")]
+        assert [Path(p).name for p in profiles] == ["fastdds.xml"]
+
+
+def test_autostart_follows_the_state_of_the_node():
+    from lifecycle_msgs.msg import Transition
+
+    launched = Launched()
+    (started,) = launched.handlers(recorded.OnProcessStart)
+    assert started.target_action is launched.perception
+    (configure,) = started.on_start
+    assert configure.event.transition_id == Transition.TRANSITION_CONFIGURE
+    assert configure.event.lifecycle_node_matcher(launched.perception)
+    to_state = {h.goal_state: h for h in launched.handlers(recorded.OnStateTransition)}
+    activate = to_state["inactive"]
+    assert activate.start_state == "configuring", "after a deactivation by hand the node must stay inactive"
+    assert activate.target_lifecycle_node is launched.perception
+    assert activate.entities[0].event.transition_id == Transition.TRANSITION_ACTIVATE
+    assert isinstance(to_state["unconfigured"].entities[0], recorded.LogInfo)
+
+
+def test_handlers_are_there_before_the_process_they_wait_for():
+    kinds = [type(a) for a in Launched().actions]
+    assert kinds.index(recorded.LifecycleNode) == len(kinds) - 1
+
+
+def test_without_autostart_nobody_changes_the_state():
+    launched = Launched(autostart="false")
+    assert launched.actions == [launched.perception]
+
+
+def test_viewers():
+    assert len(Launched(viewer="none").nodes) == 1
+    rviz = Launched(viewer="rviz").node("rviz2")
+    layout = recorded.text(rviz.arguments[1], {})
+    assert layout == "<share of densemtl>/rviz/perception.rviz"
+    assert (PACKAGE / "rviz" / "perception.rviz").is_file()
+    bridge = Launched(viewer="foxglove").node("foxglove_bridge")
+    assert parameters(bridge)["address"] == "127.0.0.1"
+
+
+def test_the_installed_launch_file_is_this_one():
+    assert (PACKAGE / "launch").resolve() == FILE.parent
+    assert 'glob("launch/*.launch.py")' in (PACKAGE / "setup.py").read_text()
+
+
+def test_under_the_real_launch(monkeypatch):
+    """Every argument is shown and the nodes are built by the real classes."""
+    monkeypatch.undo()
+    pytest.importorskip("launch_ros")
+    from launch.actions import DeclareLaunchArgument, OpaqueFunction
+    from launch_ros.actions import LifecycleNode, Node
+
+    from launch import LaunchContext
+
+    description = load().generate_launch_description()
+    assert {a.name for a in description.entities if isinstance(a, DeclareLaunchArgument)} == ISSUED
+    context = LaunchContext()
+    for argument in (a for a in description.entities if isinstance(a, DeclareLaunchArgument)):
+        context.launch_configurations[argument.name] = {"source": "street", "params_file": "/p.yaml"}.get(
+            argument.name, "true" if argument.name == "autostart" else "false"
+        )
+    (setup,) = [e for e in description.entities if isinstance(e, OpaqueFunction)]
+    actions = setup.execute(context)
+    assert sum(isinstance(a, LifecycleNode) for a in actions) == 1
+    assert sum(isinstance(a, Node) for a in actions) == 2

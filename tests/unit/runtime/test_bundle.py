@@ -1,0 +1,219 @@
+"""A bundle is used only when every byte of it is what its manifest says."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from densemtl_core.runtime import Bundle, BundleError, Predictor, default_bundle, write_bundle
+
+
+def edit_manifest(bundle: Path, change) -> None:
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    change(manifest)
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+
+
+def one_line(error: pytest.ExceptionInfo[BundleError]) -> str:
+    text = str(error.value)
+    assert "\n" not in text
+    return text
+
+
+def test_smoke(bundle):
+    opened = Bundle(bundle)
+    opened.verify()
+    assert list(opened.manifest.tasks) == ["semantic", "depth", "normals", "edges"]
+    assert opened.manifest.tasks["semantic"].class_names == ("road", "sky", "car", "tree", "person")
+    assert opened.manifest.tasks["depth"].unit == "metres along the optical axis"
+    assert len(opened.manifest.sha256) == 64
+
+
+def test_manifest_round_trip(bundle):
+    manifest = Bundle(bundle).manifest
+    assert type(manifest).from_json(manifest.to_json(), "memory") == manifest
+
+
+def test_a_changed_byte_is_found(bundle):
+    weights = bundle / "model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[len(data) // 2] ^= 1
+    weights.write_bytes(data)
+    with pytest.raises(BundleError) as error:
+        Predictor(bundle)
+    assert "model.safetensors was changed after the bundle was made" in one_line(error)
+
+
+def test_a_truncated_file_is_found(bundle):
+    weights = bundle / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    with pytest.raises(BundleError, match=r"model\.safetensors has \d+ bytes, manifest\.json says \d+"):
+        Bundle(bundle)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "model.json"])
+def test_a_missing_file_is_found(bundle, name):
+    (bundle / name).unlink()
+    with pytest.raises(BundleError, match=f"{name} is missing"):
+        Bundle(bundle)
+
+
+def test_missing_bundle(tmp_path):
+    with pytest.raises(BundleError) as error:
+        Bundle(tmp_path / "none.bundle")
+    assert "bundle not found" in one_line(error)
+
+
+def test_a_half_written_bundle(bundle):
+    (bundle / "manifest.json").unlink()
+    with pytest.raises(BundleError, match="half-written"):
+        Bundle(bundle)
+
+
+def test_a_file_is_no_bundle(tmp_path):
+    (tmp_path / "x").write_text("")
+    with pytest.raises(BundleError, match="not a folder"):
+        Bundle(tmp_path / "x")
+
+
+@pytest.mark.parametrize("schema", [0, 2, None, "1"])
+def test_unknown_schema(bundle, schema):
+    edit_manifest(bundle, lambda m: m.update(schema=schema))
+    with pytest.raises(BundleError, match=f"schema version {schema!r}, this package reads 1"):
+        Bundle(bundle)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda m: m.pop("tasks"),
+        lambda m: m.update(tasks={}),
+        lambda m: m.update(surprise=1),
+        lambda m: m.update(input_size=[0, 64]),
+        lambda m: m.update(input_size=[64]),
+        lambda m: m.update(colour="bgr"),
+        lambda m: m.update(resize="letterbox"),
+        lambda m: m["files"].update({"model.json": {"sha256": "x"}}),
+        lambda m: m["tasks"]["depth"].update(outputs=[]),
+    ],
+)
+def test_a_damaged_manifest_is_refused_in_one_line(bundle, change):
+    edit_manifest(bundle, change)
+    with pytest.raises(BundleError) as error:
+        Bundle(bundle)
+    assert "manifest.json" in one_line(error)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b"null"])
+def test_a_manifest_that_is_no_manifest(bundle, content):
+    (bundle / "manifest.json").write_bytes(content)
+    with pytest.raises(BundleError) as error:
+        Bundle(bundle)
+    one_line(error)
+
+
+def test_a_huge_manifest_is_not_read(bundle):
+    (bundle / "manifest.json").write_bytes(b" " * (2 << 20))
+    with pytest.raises(BundleError, match="larger than"):
+        Bundle(bundle)
+
+
+def test_a_link_out_of_the_bundle_is_refused(bundle, tmp_path):
+    outside = tmp_path / "outside"
+    (bundle / "model.safetensors").rename(outside)
+    (bundle / "model.safetensors").symlink_to(outside)
+    with pytest.raises(BundleError):
+        Bundle(bundle).verify()
+    # also when the size happens to agree
+    edit_manifest(
+        bundle, lambda m: m["files"]["model.safetensors"].update(size=os.lstat(bundle / "model.safetensors").st_size)
+    )
+    with pytest.raises(BundleError, match="symbolic link"):
+        Bundle(bundle).verify()
+
+
+@pytest.mark.parametrize("name", ["../outside", "/etc/passwd", ".hidden"])
+def test_a_path_out_of_the_bundle_is_refused(bundle, name):
+    edit_manifest(bundle, lambda m: m["files"].update({name: {"sha256": "0" * 64, "size": 1}}))
+    with pytest.raises(BundleError, match="outside the bundle"):
+        Bundle(bundle)
+
+
+def test_world_writable_is_refused(bundle):
+    (bundle / "model.json").chmod(0o666)
+    with pytest.raises(BundleError, match="chmod o-w"):
+        Bundle(bundle).verify()
+    (bundle / "model.json").chmod(0o644)
+    bundle.chmod(0o777)
+    with pytest.raises(BundleError, match="chmod -R o-w"):
+        Bundle(bundle)
+
+
+def test_classes_must_agree_with_the_model(bundle):
+    def drop_a_class(manifest):
+        task = manifest["tasks"]["semantic"]
+        task["class_names"], task["palette"] = task["class_names"][:-1], task["palette"][:-1]
+
+    edit_manifest(bundle, drop_a_class)
+    with pytest.raises(BundleError) as error:
+        Predictor(bundle)
+    assert "names 4 classes for task 'semantic', model.json 5" in one_line(error)
+
+
+def test_tasks_must_agree_with_the_model(bundle):
+    edit_manifest(bundle, lambda m: m["tasks"].pop("edges"))
+    with pytest.raises(BundleError, match="name different tasks"):
+        Predictor(bundle)
+
+
+def test_unknown_backend(bundle):
+    with pytest.raises(BundleError, match="unknown backend 'tpu'"):
+        Predictor(bundle, backend="tpu")
+
+
+def test_backend_that_the_bundle_has_no_files_for(bundle):
+    edit_manifest(bundle, lambda m: m.update(backends=[]))
+    with pytest.raises(BundleError, match="has nothing for backend 'auto'"):
+        Predictor(bundle)
+
+
+class TestWriting:
+    def test_replaces_an_old_bundle(self, bundle):
+        opened = Bundle(bundle)
+        files = {name: opened.read(name) for name in opened.manifest.files}
+        written = write_bundle(bundle, replace(opened.manifest, name="second"), files)
+        assert written.manifest.name == "second"
+        assert sorted(p.name for p in bundle.parent.iterdir()) == ["small.bundle"]
+
+    def test_a_crash_leaves_the_old_bundle(self, bundle, monkeypatch):
+        opened = Bundle(bundle)
+        files = {name: opened.read(name) for name in opened.manifest.files}
+
+        def full_disk(_):
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(os, "fsync", full_disk)
+        with pytest.raises(BundleError, match="No space left on device; the old one is intact"):
+            write_bundle(bundle, replace(opened.manifest, name="second"), files)
+        assert Bundle(bundle).manifest == opened.manifest
+        assert sorted(p.name for p in bundle.parent.iterdir()) == ["small.bundle"]
+
+    def test_does_not_replace_what_is_no_bundle(self, bundle, tmp_path):
+        precious = tmp_path / "precious"
+        precious.mkdir()
+        (precious / "thesis.txt").write_text("years of work")
+        opened = Bundle(bundle)
+        with pytest.raises(BundleError, match="is no bundle"):
+            write_bundle(precious, opened.manifest, {"model.json": b"", "model.safetensors": b""})
+        assert (precious / "thesis.txt").exists()
+
+
+def test_the_shipped_bundle_is_whole_and_small():
+    bundle = Bundle(default_bundle())
+    bundle.verify()
+    assert sum(f.size for f in bundle.manifest.files.values()) < 20e6
+    assert "README.md" in bundle.manifest.files

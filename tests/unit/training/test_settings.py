@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import training
+from densemtl_core.errors import InputError
+from training.settings import read_settings
+
+CONFIGS = sorted((Path(training.__file__).parent / "configs").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.name)
+def test_every_configuration_reads(path):
+    settings = read_settings(path)
+    assert settings.steps > 0
+    assert settings.preset
+
+
+def test_overrides_reach_every_depth():
+    settings = read_settings(CONFIGS[0], ["steps=3", "data.size=[64,96]", "optimisation.lr=0.5"])
+    assert (settings.steps, settings.data.size, settings.optimisation.lr) == (3, [64, 96], 0.5)
+
+
+def test_an_unknown_key_is_refused_with_the_nearest_name():
+    with pytest.raises(InputError, match=r"step.*did you mean 'steps'\?"):
+        read_settings(CONFIGS[0], ["stepz=3"])
+
+
+def test_a_wrong_type_is_refused():
+    with pytest.raises(InputError, match="steps"):
+        read_settings(CONFIGS[0], ["steps=many"])
+
+
+def test_a_missing_file_lists_those_there_are(tmp_path):
+    with pytest.raises(InputError, match=r"configuration not found: .*street_first\.yaml"):
+        read_settings(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize("text", ["{", "- a list", "steps: [1"])
+def test_what_is_no_configuration_is_refused(tmp_path, text):
+    (tmp_path / "bad.yaml").write_text(text)
+    with pytest.raises(InputError, match=r"bad\.yaml"):
+        read_settings(tmp_path / "bad.yaml")
