@@ -14,10 +14,10 @@ OUT ?= out
 setup: $(STAMP)
 
 # Reinstalled only when what is to be installed changes, so that every later call is quick.
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml constraints.txt ros2_ws/src/densemtl/setup.py
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[$(EXTRAS)]"
-	@echo "$(CURDIR)/ros2_ws/src/densemtl" > "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/densemtl_ros.pth"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+		--editable ".[$(EXTRAS)]" --editable ros2_ws/src/densemtl
 	@touch $@
 
 run: setup

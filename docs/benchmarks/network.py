@@ -17,8 +17,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
-from densemtl_core.models import build_model
+from densemtl_core.models import PRESETS, build_model
 from densemtl_core.models.exchange import CrossTaskExchange, attend
 
 TASKS = ("semantic", "depth", "normals", "edges")
@@ -101,6 +102,23 @@ def networks(repeats: int) -> dict[str, object]:
     return {"input": "256x512", "seconds": seconds, "speed_up": medians["densemtl_r101"] / medians["densemtl_edge_s"]}
 
 
+@torch.no_grad()
+def sizes() -> dict[str, dict[str, float]]:
+    """Parameters, and GFLOP (multiply and add apart) at 512x1024, of every preset with four tasks and 19 classes."""
+    table = {}
+    for name in PRESETS:
+        with torch.device("meta"):
+            model = build_model(name, TASKS, num_classes=19).eval()
+            image = torch.empty(1, 3, 512, 1024)
+        with FlopCounterMode(display=False) as counter:
+            model(image)
+        table[name] = {
+            "parameters_M": round(sum(p.numel() for p in model.parameters()) / 1e6, 2),
+            "gflop": round(counter.get_total_flops() / 1e9, 1),
+        }
+    return table
+
+
 def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -113,6 +131,7 @@ def main() -> None:
     report = {
         "command": f"python docs/benchmarks/network.py --repeats {given.repeats} --threads {given.threads}",
         "machine": {"processor": platform.machine(), "threads": given.threads, "torch": torch.__version__},
+        "sizes_512x1024": sizes(),
         "attention": attention(given.repeats),
         "exchange": exchange(),
         "networks": networks(given.repeats),
