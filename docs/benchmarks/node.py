@@ -21,7 +21,8 @@ from typing import Any
 RUNS = {"640x360 at 30 Hz": ("640", "30"), "1280x720 at 10 Hz": ("1280", "10")}
 KEPT = (
     "frames_in", "frames_out", "dropped", "input_rate_hz", "output_rate_hz", "stamp_to_publish_ms",
-    "stamp_to_publish_measured_by", "stages_ms", "messages_checked", "problem_count", "backend", "device", "cpus", "bundle",
+    "stamp_to_publish_measured_by", "stages_ms", "messages_checked", "problem_count",
+    "backend", "device", "cpus", "bundle",
 )  # fmt: skip
 
 
@@ -42,8 +43,8 @@ def table(report: dict[str, Any]) -> str:
         "# The node on two CPU cores",
         "",
         f"`{report['command']}`; {report['machine']['cpus']} cores shared by replay, node and subscriber; "
-        f"{next(iter(report['runs'].values()))['bundle']['preset']} in PyTorch, four raw topics, confidence and colours "
-        "subscribed.",
+        f"{next(iter(report['runs'].values()))['bundle']['preset']} in PyTorch; four raw topics, confidence and "
+        "colours subscribed.",
         "",
         "| stream | out, Hz | frames in / out / dropped | stamp to publish p50 / p90 / p99, ms | inference p50, ms "
         "| hand-off p50 / p99, ms | checks failed |",
@@ -59,7 +60,7 @@ def table(report: dict[str, Any]) -> str:
         )
     lines += [
         "",
-        "A shared machine: compare figures within one run only. Nothing here was run on a GPU or a Jetson.",
+        "A shared machine: compare figures within one run only. None comes from a GPU or a Jetson.",
         "",
     ]
     return "\n".join(lines)

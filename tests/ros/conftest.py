@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import tempfile
 
 # Read when rclpy is imported for the first time: two runs in one domain would hear each other.
@@ -17,6 +19,7 @@ pytest.importorskip("rclpy", exc_type=ImportError)
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from camera_rig import CameraRig
 from perception_rig import PerceptionRig
 
 
@@ -31,12 +34,49 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture
 def start_rig() -> Iterator[Callable[..., PerceptionRig]]:
     """Make a `PerceptionRig`; it is closed after the test."""
-    rigs: list[PerceptionRig] = []
+    yield from _closing(PerceptionRig)
 
-    def start(*args: Any, **options: Any) -> PerceptionRig:
-        rigs.append(PerceptionRig(*args, **options))
+
+@pytest.fixture
+def start_camera() -> Iterator[Callable[..., CameraRig]]:
+    """Make a `CameraRig` for a node in another process; it is closed after the test."""
+    yield from _closing(CameraRig)
+
+
+def _closing(kind: Callable[..., CameraRig]) -> Iterator[Callable[..., CameraRig]]:
+    rigs: list[CameraRig] = []
+
+    def start(*args: Any, **options: Any) -> CameraRig:
+        rigs.append(kind(*args, **options))
         return rigs[-1]
 
     yield start
     for rig in rigs:
         rig.close()
+
+
+@pytest.fixture
+def start_node() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Run Python with arguments as a process of its own; it is killed after the test if it still runs."""
+    processes: list[subprocess.Popen[str]] = []
+
+    def start(*arguments: str) -> subprocess.Popen[str]:
+        path = os.pathsep.join([os.path.dirname(__file__), *sys.path])
+        processes.append(
+            subprocess.Popen(
+                [sys.executable, *arguments],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                env=os.environ | {"PYTHONUNBUFFERED": "1", "PYTHONPATH": path},
+                start_new_session=True,
+            )
+        )
+        return processes[-1]
+
+    yield start
+    for process in processes:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+        process.stdout.close()

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
 import pytest
-from densemtl_core.errors import InputError
+from camera_rig import CameraRig, picture, read_until
 from densemtl_ros.parameters import PARAMETERS
 from fake_predictor import FakePredictor
-from perception_rig import picture
 from rcl_interfaces.srv import DescribeParameters, GetParameters
 from rclpy.parameter import parameter_value_to_python
+
+from densemtl_core.errors import InputError
 
 HERE = Path(__file__).parent
 
@@ -119,7 +117,8 @@ def test_every_parameter_is_declared_with_its_descriptor(start_rig):
         ({"confidence_threshold": 1.5}, ("confidence_threshold", "1.5", "0.0", "1.0")),
         ({"max_rate": float("nan")}, ("max_rate", "nan")),
         ({"max_overruns": 0}, ("max_overruns", "0", "1")),
-        ({"publish__depth": "no"}, ("bool", "STRING")),
+        ({"publish__depth": "no"}, ("publish.depth", "'no'", "must be a bool")),
+        ({"max_rate": None}, ("max_rate", "None", "must be a float")),
         ({"bundle": "/other"}, ("bundle", "read-only")),
         ({"output_scale": 0.5}, ("output_scale", "read-only")),
     ],
@@ -141,8 +140,26 @@ def test_a_whole_number_is_taken_for_a_floating_point_parameter(start_rig):
 
 
 def test_a_wrong_value_at_start_is_refused_with_the_reason(start_rig):
-    with pytest.raises(InputError, match=r"parameter output_scale: 0\.3 is not allowed, must be one of 1\.0, 0\.5, 0\.25"):
+    with pytest.raises(
+        InputError, match=r"parameter output_scale: 0\.3 is not allowed, must be one of 1\.0, 0\.5, 0\.25"
+    ):
         start_rig(output_scale=0.3)
+
+
+def test_an_error_while_activating_shows_its_traceback_and_leaves(start_rig, monkeypatch, capfd):
+    def broken(*args, **options):
+        raise OSError("no such network")
+
+    monkeypatch.setattr("densemtl_ros.perception_node.CameraInput", broken)
+    rig = start_rig()
+    assert rig.transition("configure")
+    assert not rig.transition("activate")
+    assert rig.state() == "finalized"
+    assert rig.node.exit_code == 1
+    assert rig.predictor.closed
+    err = capfd.readouterr().err
+    assert "Traceback" in err
+    assert "activate failed: OSError: no such network; leaving" in err
 
 
 def test_a_frame_that_never_ends_is_reported_and_deactivation_leaves(start_rig, monkeypatch):
@@ -165,40 +182,6 @@ def test_a_frame_that_never_ends_is_reported_and_deactivation_leaves(start_rig, 
 # As processes --------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def start_node():
-    """Run a module as a process of its own; it is killed after the test if it still runs."""
-    processes = []
-
-    def start(*command: str) -> subprocess.Popen:
-        environment = os.environ | {"PYTHONUNBUFFERED": "1", "PYTHONPATH": os.pathsep.join([str(HERE), *sys.path])}
-        process = subprocess.Popen(
-            [sys.executable, *command],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env=environment,
-            start_new_session=True,
-        )
-        processes.append(process)
-        return process
-
-    yield start
-    for process in processes:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
-
-
-def read_until(process: subprocess.Popen, text: str) -> str:
-    lines = []
-    for line in process.stdout:
-        lines.append(line)
-        if text in line:
-            return "".join(lines)
-    raise AssertionError(f"the process ended without {text!r}:\n{''.join(lines)}")
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_an_active_node_process_with_exit_code_zero(start_node, number):
     process = start_node(str(HERE / "fake_node.py"), "--ros-args", "-p", "autostart:=true")
@@ -208,6 +191,28 @@ def test_a_signal_ends_an_active_node_process_with_exit_code_zero(start_node, nu
     output, _ = process.communicate(timeout=20)
     assert process.returncode == 0, output
     assert "Traceback" not in output
+
+
+def test_a_broken_engine_ends_the_process_with_exit_code_one(start_node, start_camera):
+    rig: CameraRig = start_camera("/perception")
+    rig.listen("depth/image")
+    process = start_node(
+        str(HERE / "fake_node.py"),
+        "--failing",
+        "--ros-args",
+        "-p",
+        "autostart:=true",
+        "-p",
+        "max_inference_failures:=2",
+    )
+    read_until(process, "active: subscribed to /image")
+    # Sent again and again: two of them reach the engine once publisher and subscriber know each other.
+    rig.tester.create_timer(0.05, lambda: rig.camera.publish(rig.message(picture())))
+    rig.until(lambda: process.poll() is not None, "the process ends")
+    output, _ = process.communicate()
+    assert process.returncode == 1, output
+    assert "leaving, so that a respawn can start afresh" in output
+    rig.until(lambda: any(s.level == b"\2" and "broken engine" in s.message for s in rig.statuses), "the last status")
 
 
 def test_without_autostart_the_module_waits_and_ends_cleanly(start_node):
@@ -220,7 +225,13 @@ def test_without_autostart_the_module_waits_and_ends_cleanly(start_node):
 
 def test_autostart_with_a_missing_bundle_ends_with_one_line_and_exit_code_one(start_node, tmp_path):
     process = start_node(
-        "-m", "densemtl_ros.perception_node", "--ros-args", "-p", "autostart:=true", "-p", f"bundle:={tmp_path}/no.bundle"
+        "-m",
+        "densemtl_ros.perception_node",
+        "--ros-args",
+        "-p",
+        "autostart:=true",
+        "-p",
+        f"bundle:={tmp_path}/no.bundle",
     )
     output, _ = process.communicate(timeout=30)
     assert process.returncode == 1, output

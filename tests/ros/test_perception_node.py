@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
-from fake_predictor import expected
-from perception_rig import as_array, picture
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+import pytest
+from camera_rig import RELIABLE, as_array, picture
+from densemtl_ros.outputs import OUTPUTS
+from fake_predictor import CLASS_NAMES, PALETTE, FakePredictor, expected
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo
+from std_msgs.msg import String
+
+from densemtl_core import render
 
 RAW = ("semantic/image", "depth/image", "normals/image", "edges/image")
 BEST_EFFORT = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -120,9 +128,7 @@ def test_labels_are_latched_before_the_first_mask_and_follow_the_threshold(start
     rig = start_rig()
     assert rig.transition("configure")
     assert rig.transition("activate")
-    latched = QoSProfile(
-        depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
-    )
+    latched = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
     kind = pytest.importorskip("vision_msgs.msg").LabelInfo if "vision_msgs" in str(label_type(rig)) else String
     rig.listen("semantic/label_info", kind=kind, qos=latched)
     first = rig.until(lambda: rig.received["semantic/label_info"], "labels for a late subscriber")[0]
@@ -193,3 +199,14 @@ def test_an_offer_that_cannot_match_is_logged_once_by_name(start_rig, capfd):
 def test_an_unknown_parameter_is_named_with_the_nearest(start_rig, capfd):
     start_rig(max_rat=3.0)
     assert "unknown parameter 'max_rat' is ignored; did you mean 'max_rate'?" in capfd.readouterr().err
+
+
+def test_only_the_tasks_of_the_bundle_have_topics(start_rig):
+    predictor = FakePredictor()
+    predictor.manifest.tasks = {"depth": predictor.manifest.tasks["depth"]}
+    rig = start_rig(predictor)
+    rig.activate("depth/image")
+    exchange(rig, rig.message(picture()), "depth/image")
+    topics = {p.topic_name.removeprefix(f"{rig.name}/") for p in rig.node.publishers}
+    assert topics & {output.topic for output in OUTPUTS} == {"depth/image"}
+    assert rig.set_parameters(confidence_threshold=0.5) == [""]

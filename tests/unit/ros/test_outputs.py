@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from densemtl_ros.image_codec import ENCODINGS
 from densemtl_ros.outputs import OUTPUTS, FrameResult, output_size
 
 PALETTE = ((255, 0, 0), (0, 255, 0))
@@ -79,3 +82,11 @@ def test_overlay_takes_an_image_of_another_size():
 )
 def test_output_size(size, scale, want):
     assert output_size(size, scale) == want
+
+
+def test_documentation_lists_every_topic_with_its_encoding():
+    page = (Path(__file__).parents[3] / "docs" / "ros_node.md").read_text()
+    for output in OUTPUTS:
+        assert f"| `~/{output.topic}` | Image {output.encoding} |" in page
+    for name in ENCODINGS:
+        assert name in page.replace("bayer_{rggb,bggr,gbrg,grbg}8", "bayer_rggb8 bayer_bggr8 bayer_gbrg8 bayer_grbg8")

@@ -81,7 +81,7 @@ def test_json_is_strict_and_leaves_no_partial_file(tmp_path):
 def test_table_says_every_figure():
     report = {
         "source": "drive.mp4", "width": 640, "height": 360, "frames_in": 100, "frames_out": 93, "dropped": 7,
-        "input_rate_hz": 10.0, "output_rate_hz": 9.3, "messages_checked": 558, "problem_count": 0,
+        "input_rate_hz": 10.0, "output_rate_hz": 9.3, "messages_checked": 558, "problem_count": 0, "incomplete": 0,
         "bundle": {"name": "b", "preset": "p", "precision": "fp32"}, "backend": "eager", "device": "cpu",
         "stamp_to_publish_ms": {"p50": 41.0, "p90": 52.0, "p99": 63.0},
         "stamp_to_arrival_ms": {"p50": 44.0, "p90": 55.0, "p99": 66.0},
