@@ -7,9 +7,11 @@ python deploy/compile.py --preset densemtl_edge_s --num-classes 19 --dry-run
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -22,8 +24,6 @@ from deploy.packaging import package
 
 __all__ = ["main"]
 
-BACKENDS = ("eager",)
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line; returns the exit status."""
@@ -34,7 +34,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     source.add_argument("--checkpoint", type=Path, help="folder with model.safetensors and model.json")
     source.add_argument("--preset", help=f"an untrained network, for timing: {', '.join(PRESETS)}")
     parser.add_argument("--num-classes", type=int, default=19, help="with --preset (default: %(default)s)")
-    parser.add_argument("--backend", choices=BACKENDS, default="eager", help="engine (default: %(default)s)")
     parser.add_argument("--input", metavar="HxW", help="working size, default that of training")
     parser.add_argument("--card", type=Path, help="model card to put into the bundle")
     parser.add_argument("--out", type=Path, default=Path("build/densemtl.bundle"), help="default: %(default)s")
@@ -46,13 +45,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tasks = ", ".join(t.name for t in description.tasks)
         height, width = description.input_size
         print(f"network   {description.preset}, {parameters:.2f} M parameters: {tasks}")
-        print(f"input     {height}x{width}, fp32, backend {given.backend}")
+        print(f"input     {height}x{width}, fp32, backend eager")
         print(f"bundle    {given.out}{' (dry run: not written)' if given.dry_run else ''}")
         if given.dry_run:
             return 0
         card = given.card.read_text() if given.card else None
-        bundle = package(model, description, given.out, card=card)
-        predictor = Predictor(bundle.path, backend=given.backend)
+        bundle = package(model, description, given.out, accuracy=_accuracy(given.checkpoint), card=card)
+        predictor = Predictor(bundle.path)
         predictor.warm_up(frames=1)
         predictor.close()
         size = sum(f.size for f in bundle.manifest.files.values()) / 1e6
@@ -72,6 +71,18 @@ def _network(given: argparse.Namespace) -> tuple[DenseMTL, ModelDescription]:
     print(f"warning: {given.preset} has RANDOM weights: for timing only", file=sys.stderr)
     tasks = make_tasks(("semantic", "depth", "normals", "edges"), num_classes=given.num_classes)
     return build_model(given.preset, tasks), ModelDescription(given.preset, tasks, size or (256, 512))
+
+
+def _accuracy(checkpoint: Path | None) -> dict[str, Any]:
+    """What training measured, if the checkpoint's folder tells."""
+    file = checkpoint / "metrics.json" if checkpoint else None
+    if file is None or not file.is_file():
+        return {}
+    try:
+        metrics = json.loads(file.read_text())
+        return {"dataset": metrics["dataset"], "scores": metrics["scores"]}
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{file} is damaged ({error!r}); remove it to pack the checkpoint without scores") from None
 
 
 def _size(text: str) -> tuple[int, int]:

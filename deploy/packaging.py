@@ -25,7 +25,7 @@ def task_info(task: Task) -> TaskInfo:
         kind=task.kind,
         picture=task.picture,
         picture_options=task.picture_options(),
-        outputs=tuple(OutputInfo(o.name, o.channels, o.dtype, o.unit) for o in task.outputs()),
+        outputs=tuple(OutputInfo(o.name, o.channels, o.dtype, o.unit, o.resample) for o in task.outputs()),
         class_names=tuple(getattr(task, "class_names", ())),
         palette=tuple(getattr(task, "palette", ())),
         needs=task.needs(),

@@ -41,12 +41,14 @@ class OutputInfo:
         channels: 1 for ``(H, W)``, more for ``(H, W, C)``.
         dtype: NumPy element type.
         unit: what a value means.
+        resample: how it may be enlarged, ``nearest`` or ``linear``.
     """
 
     name: str
     channels: int
     dtype: str
     unit: str
+    resample: str = "nearest"
 
 
 @dataclass(frozen=True)

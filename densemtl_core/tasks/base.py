@@ -26,12 +26,15 @@ class Output:
         channels: 1 for ``(H, W)``, more for ``(H, W, C)``.
         dtype: NumPy name of the element type.
         unit: what a value means.
+        resample: how it may be enlarged: ``nearest`` where a mean of two values means nothing (ids) or invents
+            something (a depth between object and background), else ``linear``.
     """
 
     name: str
     channels: int
     dtype: str
     unit: str
+    resample: str = "nearest"
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ class EdgesTask(Task):
 
     def outputs(self) -> tuple[Output, ...]:
         """Probability of an edge."""
-        return (Output(self.name, 1, "float32", "probability"),)
+        return (Output(self.name, 1, "float32", "probability", "linear"),)
 
     def decode(self, raw: Tensor) -> dict[str, Tensor]:
         """Softmax of two logits, which is the sigmoid of their difference."""

@@ -55,7 +55,7 @@ class SemanticTask(Task):
         """Class ids, and the probability of the chosen class."""
         return (
             Output(self.name, 1, "uint8", "class id"),
-            Output(f"{self.name}_confidence", 1, "float32", "probability"),
+            Output(f"{self.name}_confidence", 1, "float32", "probability", "linear"),
         )
 
     def decode(self, raw: Tensor) -> dict[str, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING
 
 from densemtl_core.runtime.manifest import BundleError
@@ -36,6 +37,10 @@ def open_backend(name: str, bundle: Bundle, threads: int | None = None) -> Backe
     if not choices:
         has = ", ".join(bundle.manifest.backends) or "none"
         raise BundleError(f"bundle {bundle.path} has nothing for backend {name!r}; it was made for: {has}")
+    # By default OpenMP's threads spin while they wait. On a robot, where other processes want the same cores, the
+    # spinning thread keeps the one it waits for from running: frames took ten times longer on two busy cores. Read when
+    # the engine's library loads, so it must be set before; what the user set stays.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         module = importlib.import_module(f"densemtl_core.runtime.backends.{choices[0]}")
     except ImportError as error:

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import cv2
+import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Backend", "RunResult", "working_size"]
+__all__ = ["Backend", "RunResult", "decoding_size", "enlarge", "working_size"]
 
 
 @dataclass
@@ -43,6 +45,29 @@ class Backend(Protocol):
     def close(self) -> None:
         """Free the device; the backend cannot be used afterwards."""
         ...
+
+
+def decoding_size(outputs: tuple[int, int], working: tuple[int, int]) -> tuple[int, int]:
+    """The size at which raw output is decoded before `enlarge` brings it to the outputs' size.
+
+    Decoding costs as much as its pixels: at 1280x720, choosing among 19 classes takes longer than the network. Beyond
+    twice the working size it would only smooth what the network never saw.
+
+    Args:
+        outputs: ``(H, W)`` that the caller wants.
+        working: ``(H, W)`` at which the network saw the image.
+    """
+    if outputs[0] <= 2 * working[0] or outputs[1] <= 2 * working[1]:
+        return outputs
+    return 2 * working[0], 2 * working[1]
+
+
+def enlarge(array: NDArray[Any], size: tuple[int, int], resample: str) -> NDArray[Any]:
+    """Bring a decoded output to ``(H, W)`` by the rule of its `OutputInfo`."""
+    if array.shape[:2] == size:
+        return array
+    how = cv2.INTER_LINEAR if resample == "linear" else cv2.INTER_NEAREST_EXACT
+    return np.asarray(cv2.resize(array, size[::-1], interpolation=how))
 
 
 def working_size(image: tuple[int, int], input_size: tuple[int, int], resize: str) -> tuple[int, int]:

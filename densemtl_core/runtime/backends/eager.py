@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from densemtl_core.models.densemtl import DenseMTL
 from densemtl_core.models.description import ModelDescription
 from densemtl_core.models.folding import fold_batch_norm
-from densemtl_core.runtime.backends.base import RunResult, working_size
+from densemtl_core.runtime.backends.base import RunResult, decoding_size, enlarge, working_size
 from densemtl_core.runtime.bundle import Bundle
 from densemtl_core.runtime.manifest import BundleError
 from densemtl_core.tasks import Task, decode
@@ -57,13 +57,16 @@ class EagerBackend:
         raw = self._model(pixels, intermediate=False, wanted=tasks)
         self._wait()
         inferred = time.perf_counter()
+        decoding = decoding_size(size, working)
         # The reductions over classes that follow are several times faster with whole planes in memory.
-        full = {name: Task.resize(raw[name][0].contiguous(), size) for name in tasks}
-        decoded = decode((self._tasks[name] for name in tasks), full)
-        outputs = {
-            name: (value[0] if value.ndim == 3 else value[0].permute(1, 2, 0)).contiguous().cpu().numpy()
-            for name, value in decoded.items()
-        }
+        full = {name: Task.resize(raw[name][0].contiguous(), decoding) for name in tasks}
+        chosen = [self._tasks[name] for name in tasks]
+        decoded = decode(chosen, full)
+        outputs = {}
+        for output in (o for task in chosen for o in task.outputs()):
+            value = decoded[output.name][0]
+            array = (value if output.channels == 1 else value.permute(1, 2, 0)).contiguous().cpu().numpy()
+            outputs[output.name] = enlarge(array, size, output.resample)
         end = time.perf_counter()
         return RunResult(
             outputs, {"preprocess": loaded - start, "infer": inferred - loaded, "postprocess": end - inferred}

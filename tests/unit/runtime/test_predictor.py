@@ -7,7 +7,7 @@ import torch
 from densemtl_core.errors import InputError
 from densemtl_core.learning.checkpoint import load_checkpoint
 from densemtl_core.runtime import Predictor
-from densemtl_core.runtime.backends.base import working_size
+from densemtl_core.runtime.backends.base import decoding_size, working_size
 from densemtl_core.tasks import decode
 
 
@@ -18,6 +18,19 @@ def predictor(pristine_bundle):
 
 def photo(height=72, width=100, seed=0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def test_large_images_are_decoded_smaller_and_enlarged(predictor):
+    """Every pixel of a large output is one that was decoded: nothing is averaged across an object's border."""
+    image = photo(400, 640)
+    large, small = predictor.predict(image), predictor.predict(image, size=(128, 192))
+    assert large["depth"].shape == (400, 640)
+    assert decoding_size((400, 640), (64, 96)) == (128, 192)
+    assert decoding_size((100, 640), (64, 96)) == (100, 640)
+    for name in ("semantic", "depth"):
+        assert np.isin(np.unique(large[name]), np.unique(small[name])).all()
+    length = np.linalg.norm(large["normals"], axis=-1)
+    np.testing.assert_allclose(length[np.isfinite(length)], 1, atol=1e-4)
 
 
 @pytest.mark.parametrize("size", [(72, 100), (33, 500), (1, 1), (480, 640), (97, 61)])
