@@ -60,41 +60,6 @@ class OpaqueFunction:
 
 
 @dataclass
-class LogInfo:
-    msg: str
-
-
-@dataclass
-class EmitEvent:
-    event: Any
-
-
-@dataclass
-class RegisterEventHandler:
-    event_handler: Any
-
-
-@dataclass
-class OnProcessStart:
-    target_action: Any
-    on_start: list[Any]
-
-
-@dataclass
-class OnStateTransition:
-    target_lifecycle_node: Any
-    entities: list[Any]
-    start_state: str | None = None
-    goal_state: str | None = None
-
-
-@dataclass
-class ChangeState:
-    lifecycle_node_matcher: Any
-    transition_id: int
-
-
-@dataclass
 class ParameterValue:
     value: Any
     value_type: type | None = None
@@ -120,10 +85,6 @@ class LifecycleNode(Node):
     pass
 
 
-def matches_action(action: Any) -> Any:
-    return lambda candidate: candidate is action
-
-
 def text(value: Any, context: dict[str, str]) -> str:
     """A substitution or text as text."""
     return value.perform(context) if isinstance(value, Substitution) else str(value)
@@ -131,15 +92,10 @@ def text(value: Any, context: dict[str, str]) -> str:
 
 PLACES = {
     "launch": (LaunchDescription,),
-    "launch.actions": (DeclareLaunchArgument, EmitEvent, LogInfo, OpaqueFunction, RegisterEventHandler),
-    "launch.event_handlers": (OnProcessStart,),
-    "launch.events": (matches_action,),
+    "launch.actions": (DeclareLaunchArgument, OpaqueFunction),
     "launch.substitutions": (LaunchConfiguration, PathJoinSubstitution),
     "launch_ros": (),
     "launch_ros.actions": (LifecycleNode, Node),
-    "launch_ros.event_handlers": (OnStateTransition,),
-    "launch_ros.events": (),
-    "launch_ros.events.lifecycle": (ChangeState,),
     "launch_ros.parameter_descriptions": (ParameterValue,),
     "launch_ros.substitutions": (FindPackageShare,),
 }

@@ -10,8 +10,6 @@ from pathlib import Path
 import pytest
 import recorded_launch as recorded
 
-pytest.importorskip("lifecycle_msgs", exc_type=ImportError)
-
 ROOT = Path(__file__).resolve().parents[3]
 FILE = ROOT / "launch" / "perception.launch.py"
 PACKAGE = ROOT / "ros2_ws" / "src" / "densemtl"
@@ -51,10 +49,6 @@ class Launched:
     @property
     def perception(self):
         return self.node("perception_node")
-
-    def handlers(self, kind):
-        found = [a.event_handler for a in self.actions if isinstance(a, recorded.RegisterEventHandler)]
-        return [h for h in found if isinstance(h, kind)]
 
 
 @pytest.fixture(autouse=True)
@@ -119,7 +113,7 @@ def test_arguments_reach_the_perception_node():
     ).perception  # fmt: skip
     assert isinstance(node, recorded.LifecycleNode)
     assert (node.package, node.name, node.namespace) == ("densemtl", "perception", "front")
-    assert parameters(node) == {"file": "/p.yaml", "bundle": "/b", "use_sim_time": True, "autostart": False}
+    assert parameters(node) == {"file": "/p.yaml", "bundle": "/b", "use_sim_time": True, "autostart": True}
     assert dict(node.remappings) == {"image": "/i", "camera_info": "/c"}
     assert node.arguments == ["--ros-args", "--log-level", "warn"]
     assert node.respawn is True
@@ -186,30 +180,11 @@ def test_every_process_of_ours_gets_the_transport(monkeypatch):
         assert [Path(p).name for p in profiles] == ["fastdds.xml"]
 
 
-def test_autostart_follows_the_state_of_the_node():
-    from lifecycle_msgs.msg import Transition
-
-    launched = Launched()
-    (started,) = launched.handlers(recorded.OnProcessStart)
-    assert started.target_action is launched.perception
-    (configure,) = started.on_start
-    assert configure.event.transition_id == Transition.TRANSITION_CONFIGURE
-    assert configure.event.lifecycle_node_matcher(launched.perception)
-    to_state = {h.goal_state: h for h in launched.handlers(recorded.OnStateTransition)}
-    activate = to_state["inactive"]
-    assert activate.start_state == "configuring", "after a deactivation by hand the node must stay inactive"
-    assert activate.target_lifecycle_node is launched.perception
-    assert activate.entities[0].event.transition_id == Transition.TRANSITION_ACTIVATE
-    assert isinstance(to_state["unconfigured"].entities[0], recorded.LogInfo)
-
-
-def test_handlers_are_there_before_the_process_they_wait_for():
-    kinds = [type(a) for a in Launched().actions]
-    assert kinds.index(recorded.LifecycleNode) == len(kinds) - 1
-
-
-def test_without_autostart_nobody_changes_the_state():
-    launched = Launched(autostart="false")
+@pytest.mark.parametrize("value", ["true", "false"])
+def test_the_node_starts_itself_so_that_it_also_does_after_a_crash(value):
+    launched = Launched(autostart=value)
+    assert parameters(launched.perception)["autostart"] is (value == "true")
+    assert launched.perception.respawn
     assert launched.actions == [launched.perception]
 
 

@@ -1,0 +1,1 @@
+"""The ROS 2 side of DenseMTL: camera images in, semantic, depth, normal and edge images out."""

@@ -1,0 +1,50 @@
+"""The node's report as a `diagnostic_msgs` message."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+
+from densemtl_ros.frame_statistics import Report
+
+__all__ = ["describe_engine", "to_message"]
+
+
+def describe_engine(predictor: Any) -> list[tuple[str, str]]:
+    """Key / value pairs that tell which model runs where."""
+    manifest = predictor.manifest
+    return [
+        ("bundle", manifest.name),
+        ("bundle_sha256", manifest.sha256),
+        ("precision", manifest.precision),
+        ("backend", predictor.backend),
+        ("device", str(predictor.device)),
+    ]
+
+
+def to_message(report: Report, name: str, hardware_id: str, stamp: Any) -> DiagnosticArray:
+    """Write a report as a message.
+
+    Args:
+        report: what to say.
+        name: of the status.
+        hardware_id: what it is about.
+        stamp: `builtin_interfaces/Time`.
+    """
+    status = DiagnosticStatus(
+        # The field is a byte, which rclpy wants as bytes of length one.
+        level=bytes([report.level]),
+        name=name,
+        message=report.message,
+        hardware_id=hardware_id,
+        values=_pairs(report.values),
+    )
+    message = DiagnosticArray(status=[status])
+    message.header.stamp = stamp
+    return message
+
+
+def _pairs(values: Sequence[tuple[str, str]]) -> list[KeyValue]:
+    return [KeyValue(key=key, value=value) for key, value in values]

@@ -1,0 +1,228 @@
+"""Frames that are wrong: each is counted under its reason, reported, and harms nothing after it."""
+
+from __future__ import annotations
+
+import array
+
+import cv2
+import numpy as np
+import pytest
+from camera_rig import RELIABLE, as_array, picture
+from fake_predictor import FakePredictor, expected
+from rclpy.serialization import serialize_message
+from sensor_msgs.msg import CompressedImage
+
+SECOND = 1_000_000_000
+
+
+def good_frame_is_right(rig, seed=0, stamp=None):
+    """Send a good frame; it must come back computed, whatever went before."""
+    image = picture(seed=seed)
+    before = len(rig.received["depth/image"])
+    message = rig.message(image, stamp=stamp)
+    rig.camera.publish(message)
+    rig.until(lambda: len(rig.received["depth/image"]) == before + 1, "the good frame's depth")
+    got = rig.received["depth/image"][-1]
+    assert got.header == message.header
+    np.testing.assert_array_equal(as_array(got), expected(image)["depth"])
+
+
+def short(m):
+    m.data = m.data[:-1]
+
+
+def empty(m):
+    m.data = array.array("B")
+
+
+def with_fields(**fields):
+    def change(m):
+        for name, value in fields.items():
+            setattr(m, name, value)
+
+    return change
+
+
+MALFORMED = {
+    "data shorter than height x step": (short, "data_short"),
+    "no data": (empty, "data_short"),
+    "step zero": (with_fields(step=0), "step"),
+    "step too small": (with_fields(step=64 * 3 - 1), "step"),
+    "unknown encoding": (with_fields(encoding="h264"), "encoding"),
+    "no encoding": (with_fields(encoding=""), "encoding"),
+    "big-endian 16 bit": (with_fields(encoding="mono16", is_bigendian=1), "encoding"),
+    "zero width": (with_fields(width=0), "size_zero"),
+    "zero height": (with_fields(height=0), "size_zero"),
+    "huge": (with_fields(width=2**32 - 1, height=2**32 - 1), "size_huge"),
+    "odd width in 4:2:2": (with_fields(encoding="uyvy", width=63), "size_odd"),
+    "odd height in 4:2:0": (with_fields(encoding="nv12", height=47), "size_odd"),
+}
+
+
+def test_every_malformed_frame_is_counted_and_the_next_good_one_is_right(start_rig):
+    rig = start_rig()
+    rig.activate("depth/image")
+    good_frame_is_right(rig)
+    counts: dict[str, int] = {}
+    for number, (case, (spoil, reason)) in enumerate(MALFORMED.items(), 1):
+        message = rig.message(picture())
+        spoil(message)
+        rig.camera.publish(message)
+        counts[reason] = counts.get(reason, 0) + 1
+        rig.until(lambda n=number: rig.count("rejected") == n, case)
+        assert {k: v for k, v in rig.values().items() if k.startswith("rejected.")} == {
+            f"rejected.{name}": str(count) for name, count in counts.items()
+        }, case
+        good_frame_is_right(rig, seed=number)
+    assert len(rig.received["depth/image"]) == len(MALFORMED) + 1, "nothing may be published for a rejected frame"
+    report = rig.node.diagnose()
+    assert report.level == 1
+    assert "data_short 2" in report.message
+    # The same reaches a person through /diagnostics.
+    rig.until(lambda: any("data_short 2" in s.message and s.level == b"\1" for s in rig.statuses), "the warning status")
+
+
+def test_bytes_that_are_no_message_harm_nothing(start_rig):
+    rig = start_rig()
+    rig.activate("depth/image")
+    good = serialize_message(rig.message(picture()))
+    for garbage in (b"\0\1\0\0", good[: len(good) // 2], good[:4] + b"\xff" * 100, b"\0\1\0\0" + b"\x7f" * len(good)):
+        rig.camera.publish(garbage)
+    unreadable = good.replace(b"rgb8", b"\xff\xfe\xfd8")  # a name that is not UTF-8
+    rig.camera.publish(unreadable)
+    rig.until(lambda: rig.count("rejected.encoding") == 1, "the unreadable name")
+    good_frame_is_right(rig)
+
+
+@pytest.mark.parametrize("padding", [1, 64])
+def test_padded_rows_and_a_big_endian_flag_on_8_bit_are_understood(start_rig, padding):
+    rig = start_rig()
+    rig.activate("depth/image")
+    image = picture()
+    message = rig.message(np.pad(image.reshape(48, -1), ((0, 0), (0, padding))), "rgb8")
+    message.width, message.is_bigendian = 64, 1
+    rig.camera.publish(message)
+    rig.until(lambda: rig.received["depth/image"], "depth")
+    np.testing.assert_array_equal(as_array(rig.received["depth/image"][0]), expected(image)["depth"])
+
+
+def test_odd_stamps_are_counted_and_the_frames_used(start_rig):
+    rig = start_rig()
+    rig.activate("depth/image")
+    now = rig.tester.get_clock().now().nanoseconds
+    good_frame_is_right(rig, 0, stamp=now)
+    good_frame_is_right(rig, 1, stamp=now + 3600 * SECOND)
+    good_frame_is_right(rig, 2, stamp=now - 3600 * SECOND)  # a bag that begins again
+    good_frame_is_right(rig, 3, stamp=now - 3599 * SECOND)
+    good_frame_is_right(rig, 4, stamp=0)
+    rig.until(lambda: rig.count("processed") == 5, "all processed")
+    assert {key: value for key, value in rig.values().items() if key.startswith("irregular.")} == {
+        "irregular.stamp_future": "1",
+        "irregular.stamp_back": "1",
+        "irregular.stamp_zero": "1",
+    }
+    assert rig.count("rejected") == 0
+
+
+def test_nanoseconds_beyond_a_second_are_passed_on_untouched(start_rig):
+    rig = start_rig()
+    rig.activate("depth/image")
+    message = rig.message(picture())
+    message.header.stamp.sec, message.header.stamp.nanosec = -5, 4_000_000_000
+    rig.camera.publish(message)
+    rig.until(lambda: rig.received["depth/image"], "depth")
+    assert rig.received["depth/image"][0].header == message.header
+
+
+def compressed(rig, data: bytes, stamp: int = 42) -> CompressedImage:
+    message = CompressedImage(format="png")
+    message.header.stamp.sec = stamp
+    message.header.frame_id = "camera_optical"
+    message.data.frombytes(data)
+    return message
+
+
+def test_compressed_frames_good_and_corrupt(start_rig):
+    rig = start_rig(image_transport="compressed")
+    rig.tester.destroy_publisher(rig.camera)
+    rig.camera = rig.tester.create_publisher(CompressedImage, "image/compressed", RELIABLE)
+    rig.activate("depth/image")
+    image = picture()
+    bgr = np.ascontiguousarray(image[..., ::-1])
+    png, jpeg = cv2.imencode(".png", bgr)[1].tobytes(), cv2.imencode(".jpg", bgr)[1].tobytes()
+    cases = (
+        (b"", "data_short"),
+        (b"no image at all", "encoding"),
+        (jpeg[: len(jpeg) // 2], "corrupt"),  # found by the check
+        (png[: len(png) // 2], "corrupt"),  # found by the decoder, in the worker
+        (png[:16] + b"\xff" * 8 + png[24:], "size_huge"),
+    )
+    counts: dict[str, int] = {}
+    for number, (data, reason) in enumerate(cases, 1):
+        rig.camera.publish(compressed(rig, data))
+        counts[reason] = counts.get(reason, 0) + 1
+        rig.until(lambda n=number: rig.count("rejected") == n, reason)
+        assert rig.count(f"rejected.{reason}") == counts[reason]
+        rig.camera.publish(compressed(rig, png))
+        rig.until(lambda n=number: len(rig.received["depth/image"]) == n, f"the good frame after {reason}")
+        np.testing.assert_array_equal(as_array(rig.received["depth/image"][-1]), expected(image)["depth"])
+    rig.camera.publish(compressed(rig, jpeg))
+    rig.until(lambda: len(rig.received["depth/image"]) == len(cases) + 1, "the JPEG")
+    assert rig.received["depth/image"][-1].header == compressed(rig, jpeg).header
+
+
+def test_a_failing_predictor_is_reported_and_the_next_good_frame_is_right(start_rig, capfd):
+    def fail(image):
+        if image.max() == 7:
+            raise RuntimeError("the engine\nstumbled")
+
+    rig = start_rig(FakePredictor(before=fail), max_inference_failures=3)
+    rig.activate("depth/image")
+    bad = np.full((48, 64, 3), 7, np.uint8)
+    for number in (1, 2):
+        rig.camera.publish(rig.message(bad))
+        rig.until(lambda n=number: rig.count("inference_failures") == n, "the failure is counted")
+    report = rig.node.diagnose()
+    assert (report.level, report.message) == (2, "inference failed 2 times in a row: RuntimeError: the engine stumbled")
+    good_frame_is_right(rig)
+    rig.until(lambda: rig.node.diagnose().level == 0, "diagnostics recover")
+    for number in (3, 4):
+        rig.camera.publish(rig.message(bad))
+        rig.until(lambda n=number: rig.count("inference_failures") == n, "the failure is counted")
+    assert rig.node.exit_code is None, "only failures in a row make the node leave"
+    assert rig.state() == "active"
+    assert "Traceback" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "frames"), [(RuntimeError("again"), 3), (RuntimeError("CUDA error: an illegal memory access"), 1)]
+)
+def test_a_broken_engine_makes_the_node_leave_through_the_error_transition(start_rig, error, frames):
+    def fail(image):
+        raise error
+
+    rig = start_rig(FakePredictor(before=fail), max_inference_failures=3)
+    rig.activate("depth/image")
+    for number in range(1, frames + 1):
+        assert rig.node.exit_code is None
+        rig.camera.publish(rig.message(picture()))
+        rig.until(lambda n=number: rig.count("inference_failures") == n, "the failure is counted")
+    rig.until(lambda: rig.node.exit_code == 1, "the node gives up")
+    assert rig.state() == "finalized"
+    assert rig.predictor.closed
+    rig.until(lambda: any(s.level == b"\2" and str(error) in s.message for s in rig.statuses), "the last error status")
+    assert rig.received["depth/image"] == []
+
+
+def test_a_camera_that_dies_is_reported_and_one_that_returns_is_used(start_rig):
+    rig = start_rig(input_timeout=0.5)
+    rig.activate("depth/image")
+    good_frame_is_right(rig)
+    rig.tester.destroy_publisher(rig.camera)
+    rig.until(lambda: rig.node.diagnose().level == 2, "the silence is reported")
+    assert "no usable frame for" in rig.node.diagnose().message
+    assert len(rig.received["depth/image"]) == 1, "an old result must not be repeated"
+    rig.camera = rig.tester.create_publisher(type(rig.message(picture())), "image", RELIABLE)
+    rig.connect("depth/image")
+    good_frame_is_right(rig, seed=1)
+    assert rig.node.diagnose().level == 0
