@@ -77,6 +77,7 @@ def test_stage_percentiles_in_milliseconds(statistics):
     for n in range(1, 101):
         process(statistics, n / 1000)
     assert float(value(statistics, "infer_ms_p50")) == pytest.approx(50.5, abs=0.1)
+    assert float(value(statistics, "infer_ms_p90")) == pytest.approx(90.1, abs=0.1)
     assert float(value(statistics, "infer_ms_p99")) == pytest.approx(99.0, abs=0.1)
 
 

@@ -244,5 +244,6 @@ def _rate(times: deque[float], now: float) -> float:
 
 
 def _summary(stage: str, durations: Sequence[float]) -> list[tuple[str, str]]:
-    median, tail = np.percentile(durations, (50, 99)) * 1e3
-    return [(f"{stage}_ms_p50", f"{median:.2f}"), (f"{stage}_ms_p99", f"{tail:.2f}")]
+    wanted = (50, 90, 99)
+    figures = np.percentile(durations, wanted) * 1e3
+    return [(f"{stage}_ms_p{p}", f"{figure:.2f}") for p, figure in zip(wanted, figures, strict=True)]
