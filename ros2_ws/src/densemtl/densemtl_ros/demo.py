@@ -43,7 +43,7 @@ START_SECONDS = 180.0
 STREET_SECONDS = 12.0
 """Longest time for making street frames: a few more frames are not worth a longer wait."""
 QUIET_SECONDS = 1.0
-MOST_INCOMPLETE = 0.05
+MOST_INCOMPLETE = 0.2
 """Share of frames of which an image may be lost on its way here: outputs are one deep, and the computer is busy."""
 
 

@@ -46,7 +46,9 @@ class StreamSubscriber(Node):
         # Deep and reliable: here no frame may be missed, and this process does not mind being late.
         qos = QoSProfile(depth=30, reliability=ReliabilityPolicy.RELIABLE)
         self._images = self.create_subscription(Image, image_topic, self._on_input, qos)
-        self._infos = self.create_subscription(CameraInfo, info_topic, check.add_camera_info, qos)
+        # Tells which stamps exist. Small, so that even seconds of them fit while this process is behind with images.
+        every = QoSProfile(depth=2000, reliability=ReliabilityPolicy.RELIABLE)
+        self._infos = self.create_subscription(CameraInfo, info_topic, check.add_camera_info, every)
         self._outputs = [
             self.create_subscription(Image, f"{node}/{topic}", partial(self._on_output, topic), qos)
             for topic in OUTPUTS
