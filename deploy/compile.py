@@ -68,9 +68,10 @@ def _network(given: argparse.Namespace) -> tuple[DenseMTL, ModelDescription]:
         model, description = load_checkpoint(given.checkpoint)
         return model, ModelDescription(description.preset, description.tasks, size or description.input_size)
     torch.manual_seed(0)
-    print(f"warning: {given.preset} has RANDOM weights: for timing only", file=sys.stderr)
     tasks = make_tasks(("semantic", "depth", "normals", "edges"), num_classes=given.num_classes)
-    return build_model(given.preset, tasks), ModelDescription(given.preset, tasks, size or (256, 512))
+    model = build_model(given.preset, tasks)
+    print(f"warning: {given.preset} has RANDOM weights: for timing only", file=sys.stderr)
+    return model, ModelDescription(given.preset, tasks, size or (256, 512))
 
 
 def _accuracy(checkpoint: Path | None) -> dict[str, Any]:
