@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +11,8 @@ from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from densemtl_core.errors import InputError
-from densemtl_core.learning.trainer import Optimisation
+from densemtl_core.learning.optimisation import Optimisation
+from densemtl_core.learning.trainer import RunSettings
 
 __all__ = ["DataSettings", "Settings", "read_settings"]
 
@@ -26,15 +25,15 @@ class DataSettings:
         style: ``sim`` (clean), ``real`` (textured, noisy) or ``mixed``.
         size: ``[height, width]`` in pixels.
         seed: of the world.
+        frames: number of training frames; every epoch shows each once.
         validation: number of validation frames.
-        workers: processes that make frames while the network trains.
     """
 
     style: str = "mixed"
     size: list[int] = field(default_factory=lambda: [192, 320])
     seed: int = 0
+    frames: int = 10_000
     validation: int = 64
-    workers: int = 1
 
 
 @dataclass
@@ -48,11 +47,12 @@ class Settings:
         weights: task name to loss weight, 1 where not named.
         encoder_weights: pretrained backbone (a ``.pth`` state dict or ``.safetensors``, timm's or torchvision's
             names), or null for a random start.
-        steps: updates.
-        batch: frames an update.
-        seed: of weights and order.
+        precision: ``32-true``, ``bf16-mixed`` or ``16-mixed``.
+        devices: how many on each node; -1 = all.
+        nodes: number of machines (start the same command on each with torchrun).
         data: where frames come from.
-        optimisation: learning rates and the like.
+        run: how long and how it trains.
+        optimisation: optimiser, learning rates, schedule.
     """
 
     preset: str = MISSING
@@ -60,10 +60,11 @@ class Settings:
     class_list: str = "cityscapes19"
     weights: dict[str, float] = field(default_factory=dict)
     encoder_weights: str | None = None
-    steps: int = 1000
-    batch: int = 8
-    seed: int = 0
+    precision: str = "32-true"
+    devices: int = 1
+    nodes: int = 1
     data: DataSettings = field(default_factory=DataSettings)
+    run: RunSettings = field(default_factory=RunSettings)
     optimisation: Optimisation = field(default_factory=Optimisation)
 
 
@@ -87,16 +88,10 @@ def read_settings(path: str | Path, overrides: Sequence[str] = ()) -> Settings:
         )
         settings = OmegaConf.to_object(merged)
     except OmegaConfBaseException as error:
-        line = str(error).splitlines()[0]
-        unknown = re.search(r"Key '(\w+)'", line)
-        near = difflib.get_close_matches(unknown[1], _keys(), n=1) if unknown else []
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise InputError(f"{path}: {line}{hint}") from None
+        # Its first line says what is wrong, with the nearest known key, but not always which value was meant.
+        place = f"{error.full_key}: " if error.full_key else ""
+        raise InputError(f"{path}: {place}{str(error).splitlines()[0]}") from None
     except Exception as error:  # YAML's own errors come in several types
         raise InputError(f"{path}: not a configuration ({str(error).splitlines()[0]})") from None
     assert isinstance(settings, Settings)  # noqa: S101  (narrows the type that OmegaConf cannot state)
     return settings
-
-
-def _keys() -> list[str]:
-    return [f for c in (Settings, DataSettings, Optimisation) for f in c.__dataclass_fields__]

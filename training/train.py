@@ -1,4 +1,9 @@
-"""Train a network: ``python -m training.train --config training/configs/street_first.yaml``."""
+"""Train a network.
+
+python -m training.train --config training/configs/street_first.yaml --out runs/mine
+python -m training.train --config training/configs/street_first.yaml --out runs/mine --resume last
+python -m training.train --config training/configs/street_first.yaml run.steps=20 data.size=[64,128]
+"""
 
 from __future__ import annotations
 
@@ -6,25 +11,27 @@ import argparse
 import json
 import logging
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import safetensors.torch
 import torch
+from lightning.fabric import Fabric
 from omegaconf import OmegaConf
-from torch.utils.data import DataLoader, Dataset
 
 from densemtl_core.data import class_list
 from densemtl_core.data.sample import Sample
 from densemtl_core.data.street import StreetWorld
 from densemtl_core.errors import InputError
+from densemtl_core.learning.batch_stream import batch_stream
 from densemtl_core.learning.checkpoint import save_checkpoint
 from densemtl_core.learning.evaluation import evaluate
 from densemtl_core.learning.supervised import SupervisedObjective
-from densemtl_core.learning.trainer import train
+from densemtl_core.learning.trainer import Trainer, checkpoints, read_history
 from densemtl_core.models import DenseMTL, ModelDescription, build_model
 from densemtl_core.models.encoder import Encoder
 from densemtl_core.tasks import make_tasks
+from training.progress import ProgressLine
 from training.settings import Settings, read_settings
 
 __all__ = ["main", "run"]
@@ -32,37 +39,56 @@ __all__ = ["main", "run"]
 log = logging.getLogger("densemtl.train")
 
 
-class StreetBatches(Dataset[Sample]):
-    """Whole batches of the street world: its fast path makes many frames at once."""
+def run(settings: Settings, out: Path, resume: str | None = None) -> dict[str, dict[str, float]]:
+    """Train, evaluate, and write the run folder.
 
-    def __init__(self, world: StreetWorld, batch: int, count: int) -> None:
-        self.world, self.batch, self.count = world, batch, count
+    Args:
+        settings: of the run.
+        out: folder for ``config.yaml``, ``checkpoints/``, ``history.jsonl``, and at the end ``model.safetensors``,
+            ``model.json``, ``metrics.json``.
+        resume: ``last``, or the path of a checkpoint; None starts afresh.
 
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, index: int) -> Sample:
-        return self.world.batch(range(index * self.batch, (index + 1) * self.batch))
-
-
-def batches(settings: Settings, split: str, count: int) -> Iterator[Sample]:
-    """``count`` batches of a split, made by worker processes."""
+    Returns:
+        Validation scores of the final weights (of their moving average, if there is one).
+    """
+    if resume is None and checkpoints(out):
+        raise InputError(f"{out} holds a run already; go on with --resume last, or give another --out")
+    fabric = _fabric(settings)
+    fabric.seed_everything(settings.run.seed, verbose=False)
+    classes = class_list(settings.class_list)
+    tasks = make_tasks(settings.tasks, class_names=classes.classes, palette=classes.palette)
+    model = build_model(settings.preset, tasks)
+    if settings.encoder_weights:
+        load_encoder(model, settings.encoder_weights)
+    elif resume is None:
+        log.warning("encoder starts from RANDOM weights; pretrained ones (encoder_weights=FILE) learn much faster")
     height, width = settings.data.size
-    world = StreetWorld(
-        seed=settings.data.seed,
-        split=split,
-        size=(height, width),
-        style=settings.data.style,
-        length=count * settings.batch,
-    )
-    frames = StreetBatches(world, settings.batch, count)
-    # batch_size=None: the dataset's items are batches already
-    loader = DataLoader(frames, batch_size=None, num_workers=settings.data.workers, worker_init_fn=_one_thread)
-    return iter(loader)
+    train_set, validation_set = _street(settings, "train"), _street(settings, "val")
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.structured(settings)))
 
-
-def _one_thread(_: int) -> None:
-    torch.set_num_threads(1)
+    objective = SupervisedObjective(tasks, settings.weights)
+    progress = ProgressLine(settings.run.steps)
+    trainer = Trainer(fabric, model, objective, settings.run, settings.optimisation, out, progress.show)
+    if resume is not None:
+        trainer.resume(None if resume == "last" else Path(resume))
+        progress.first = trainer.step
+        log.info("resumed at step %d", trainer.step)
+    log.info("%s, %s, %d steps", settings.preset, "+".join(t.name for t in tasks), settings.run.steps)
+    with progress:
+        trainer.fit(train_set)
+    final = trainer.average.model if trainer.average is not None else model
+    scores: dict[str, dict[str, float]] = {}
+    if fabric.is_global_zero:
+        save_checkpoint(out, final, ModelDescription(settings.preset, tasks, (height, width)))
+        scores = evaluate(final, tasks, _validation(validation_set, settings.run.batch))
+        frames = len(validation_set) // settings.run.batch * settings.run.batch
+        dataset = f"street world, val, {settings.data.style}, {height}x{width}, {frames} frames"
+        report = {"dataset": dataset, "scores": scores, "history": read_history(out)}
+        (out / "metrics.json").write_text(json.dumps(report, indent=1) + "\n")
+        for name, values in scores.items():
+            log.info("%-9s %s", name, "  ".join(f"{k} {v:.4f}" for k, v in values.items()))
+    return scores
 
 
 def load_encoder(model: DenseMTL, path: str) -> None:
@@ -83,58 +109,63 @@ def load_encoder(model: DenseMTL, path: str) -> None:
     backbone.load_backbone(state, str(file))
 
 
-def run(settings: Settings, out: Path) -> dict[str, dict[str, float]]:
-    """Train, evaluate, and write the run folder.
+def _fabric(settings: Settings) -> Fabric:
+    processes = settings.devices * settings.nodes
+    fabric = Fabric(
+        accelerator="auto",
+        devices=settings.devices,
+        num_nodes=settings.nodes,
+        precision=settings.precision,
+        strategy="ddp" if processes > 1 or settings.devices == -1 else "auto",
+    )
+    fabric.launch()
+    return fabric
 
-    Args:
-        settings: of the run.
-        out: folder for ``config.yaml``, ``model.safetensors``, ``model.json``, ``metrics.json``.
 
-    Returns:
-        Validation scores.
-    """
-    torch.manual_seed(settings.seed)
-    classes = class_list(settings.class_list)
-    tasks = make_tasks(settings.tasks, class_names=classes.classes, palette=classes.palette)
+def _street(settings: Settings, split: str) -> StreetWorld:
     height, width = settings.data.size
-    model = build_model(settings.preset, tasks)
-    if settings.encoder_weights:
-        load_encoder(model, settings.encoder_weights)
-    else:
-        log.warning("encoder starts from RANDOM weights; pretrained ones (encoder_weights=FILE) learn much faster")
-    objective = SupervisedObjective(tasks, settings.weights)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.structured(settings)))
+    length = settings.data.frames if split == "train" else settings.data.validation
+    return StreetWorld(
+        seed=settings.data.seed,
+        split=split,
+        size=(height, width),
+        style=settings.data.style,
+        length=max(length, settings.run.batch),
+    )
 
-    frames = settings.steps * settings.batch
-    log.info("%s, %s, %d steps, %d frames", settings.preset, "+".join(t.name for t in tasks), settings.steps, frames)
-    history = train(model, objective, batches(settings, "train", settings.steps), settings.steps, settings.optimisation)
-    save_checkpoint(out, model, ModelDescription(settings.preset, tasks, (height, width)))
-    count = -(-settings.data.validation // settings.batch)
-    scores = evaluate(model, tasks, batches(settings, "val", count))
-    report = {"dataset": f"street world, val, {settings.data.style}, {height}x{width}, {count * settings.batch} frames"}
-    (out / "metrics.json").write_text(json.dumps({**report, "scores": scores, "history": history}, indent=1) + "\n")
-    for name, values in scores.items():
-        log.info("%-9s %s", name, "  ".join(f"{k} {v:.4f}" for k, v in values.items()))
-    return scores
+
+def _validation(world: StreetWorld, batch: int) -> Iterable[Sample]:
+    return batch_stream(world, batch, 0, range(len(world) // batch))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m training.train", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m training.train", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--config", required=True, help="YAML file, e.g. training/configs/street_first.yaml")
     parser.add_argument("--out", default="runs/latest", help="run folder (default: %(default)s)")
+    parser.add_argument("--resume", metavar="last|CHECKPOINT", help="go on where a run stopped")
+    parser.add_argument("--dry-run", action="store_true", help="print the resolved configuration and do nothing")
     parser.add_argument("--threads", type=int, help="CPU threads of the network")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that differ from the file")
-    given = parser.parse_args(arguments)
+    given = parser.parse_intermixed_args(arguments)  # key=value may stand anywhere
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.getLogger("lightning").setLevel(logging.ERROR)
     if given.threads:
         torch.set_num_threads(given.threads)
     try:
-        run(read_settings(given.config, given.overrides), Path(given.out))
-    except InputError as error:
+        settings = read_settings(given.config, given.overrides)
+        if given.dry_run:
+            print(OmegaConf.to_yaml(OmegaConf.structured(settings)), end="")
+            return 0
+        run(settings, Path(given.out), given.resume)
+    except (InputError, FloatingPointError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print(f"interrupted; go on with --resume last --out {given.out}", file=sys.stderr)
+        return 130
     return 0
 
 

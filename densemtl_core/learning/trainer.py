@@ -1,100 +1,249 @@
-"""The training loop."""
+"""The training loop: one code for a laptop's CPU, one GPU, many GPUs and many nodes (Lightning Fabric).
+
+A run is exact: interrupted anywhere, even in the middle of writing a checkpoint, and resumed, it gives on a CPU bit for
+bit the losses of a run that was never interrupted. Three things make it so: the order of the data is a function of
+(seed, step), a checkpoint holds everything else that a step reads, and it appears whole or not at all.
+"""
 
 from __future__ import annotations
 
+import json
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
 
 import torch
+from lightning.fabric import Fabric
+from torch import Tensor
+from torch.utils.data import Dataset
 
 from densemtl_core.data.sample import Sample
-from densemtl_core.learning.supervised import SupervisedObjective
+from densemtl_core.errors import InputError
+from densemtl_core.learning.batch_stream import batch_stream
+from densemtl_core.learning.optimisation import Optimisation, make_optimiser, set_rates
+from densemtl_core.learning.state_files import random_state, read_state, restore_random_state, write_state
+from densemtl_core.learning.weight_average import WeightAverage
 from densemtl_core.models import DenseMTL
 
-__all__ = ["Optimisation", "train"]
+__all__ = ["Objective", "RunSettings", "Trainer"]
 
 log = logging.getLogger(__name__)
 
+CHECKPOINTS = "checkpoints"
+
+
+class Objective(Protocol):
+    """Scores what the network gives for a batch."""
+
+    def __call__(self, outputs: Mapping[str, Any], batch: Sample) -> tuple[Tensor, dict[str, Tensor]]:
+        """The total loss, and its parts, detached, for people."""
+        ...
+
 
 @dataclass
-class Optimisation:
-    """How the weights are changed.
+class RunSettings:
+    """How long and how a run trains.
 
     Attributes:
-        lr: peak learning rate of decoders, exchange and heads.
-        encoder_lr: peak learning rate of the encoder.
-        weight_decay: of AdamW.
-        warmup: share of the steps over which the rate rises from zero; it then falls to zero along a cosine.
-        clip: largest gradient norm.
+        steps: updates.
+        batch: global batch size, over all processes.
+        seed: of weights, order and dropout.
+        workers: loading processes a training process.
+        average: decay of the moving average of the weights; 0 = none.
+        log_every: steps between two records.
+        checkpoint_every: steps between two checkpoints; the last step always has one.
+        keep: newest checkpoints that are kept.
     """
 
-    lr: float = 1e-3
-    encoder_lr: float = 5e-4
-    weight_decay: float = 1e-4
-    warmup: float = 0.05
-    clip: float = 10.0
+    steps: int = 1000
+    batch: int = 8
+    seed: int = 0
+    workers: int = 1
+    average: float = 0.0
+    log_every: int = 20
+    checkpoint_every: int = 200
+    keep: int = 2
 
 
-def train(
-    model: DenseMTL,
-    objective: SupervisedObjective,
-    batches: Iterable[Sample],
-    steps: int,
-    optimisation: Optimisation | None = None,
-    log_every: int = 20,
-) -> list[dict[str, float]]:
-    """Train in place.
+class Trainer:
+    """Trains a network in place and keeps its run folder.
 
     Args:
-        model: put into training mode.
+        fabric: launched; says on which devices, in which precision.
+        model: on any device.
         objective: gives the loss.
-        batches: one batch a step; it must have at least ``steps``.
-        steps: number of updates.
+        settings: of the run.
         optimisation: learning rates and the like.
-        log_every: steps between two log lines.
+        folder: for ``checkpoints/`` and ``history.jsonl``.
+        record: called on the first process with every record of the history, for a progress line or curves.
 
-    Returns:
-        One record a log line: step, loss, the tasks' losses, seconds since the start.
-
-    Raises:
-        FloatingPointError: the loss is not finite; the message names the step and the tasks' losses.
+    Attributes:
+        step: updates done.
+        average: the moving average of the weights, if there is one.
     """
-    how = optimisation or Optimisation()
-    device = next(model.parameters()).device
-    encoder = set(model.encoder.parameters())
-    groups = [
-        {"params": [p for p in model.parameters() if p in encoder], "lr": how.encoder_lr},
-        {"params": [p for p in model.parameters() if p not in encoder], "lr": how.lr},
-    ]
-    optimiser = torch.optim.AdamW(groups, weight_decay=how.weight_decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser,
-        max_lr=[how.encoder_lr, how.lr],
-        total_steps=steps + 1,
-        pct_start=how.warmup,
-    )
-    model.train()
-    history: list[dict[str, float]] = []
-    start = time.monotonic()
-    for step, batch in zip(range(1, steps + 1), batches, strict=False):
-        labels = {name: label.to(device) for name, label in batch.labels.items()}
-        batch = Sample(batch.image.to(device), labels, batch.intrinsics, batch.name)
-        total, parts = objective(model(batch.image), batch)
+
+    def __init__(
+        self,
+        fabric: Fabric,
+        model: DenseMTL,
+        objective: Objective,
+        settings: RunSettings,
+        optimisation: Optimisation,
+        folder: Path,
+        record: Callable[[Mapping[str, float]], None] = lambda record: None,
+    ) -> None:
+        if settings.steps < 1 or settings.batch < 1 or settings.log_every < 1 or settings.checkpoint_every < 1:
+            raise InputError("steps, batch, log_every and checkpoint_every must be at least 1")
+        self.fabric, self.objective, self.settings = fabric, objective, settings
+        self.folder, self.record = folder, record
+        self.optimisation = optimisation
+        encoder = set(model.encoder.parameters())
+        rest = (p for p in model.parameters() if p not in encoder)
+        optimiser = make_optimiser(optimisation, model.encoder.parameters(), rest)
+        # The average is taken of the bare network: Fabric's wrapper only changes how it is called.
+        self.bare = model
+        self.model, self.optimiser = fabric.setup(model, optimiser)
+        self.average = WeightAverage(model, settings.average) if settings.average else None
+        self.step = 0
+
+    def fit(self, dataset: Dataset[Sample], after_checkpoint: Callable[[], None] = lambda: None) -> None:
+        """Train from `step` to the end.
+
+        Args:
+            dataset: of unbatched samples.
+            after_checkpoint: called after each checkpoint, on every process: validation, pictures.
+
+        Raises:
+            FloatingPointError: the loss is not finite; the message names the step, the losses and the samples.
+        """
+        settings, fabric = self.settings, self.fabric
+        batches = batch_stream(
+            dataset, settings.batch, settings.seed, range(self.step, settings.steps),
+            workers=settings.workers, rank=fabric.global_rank, ranks=fabric.world_size,
+        )  # fmt: skip
+        start, first = time.monotonic(), self.step
+        self.model.train()
+        for batch in batches:
+            total, parts = self._update(batch)
+            if self.step % settings.log_every == 0 or self.step == settings.steps:
+                figures = {"loss": total.detach(), **parts}
+                # Every process sees other samples: the record tells of all of them.
+                reduced: Any = fabric.all_reduce(figures, reduce_op="mean")
+                means = {name: float(value) for name, value in reduced.items()}
+                rate = (self.step - first) / (time.monotonic() - start)
+                self._write_record({"step": self.step, **means, "steps_per_second": rate})
+            if self.step % settings.checkpoint_every == 0 or self.step == settings.steps:
+                self.save()
+                after_checkpoint()
+                self.model.train()
+
+    def _update(self, batch: Sample) -> tuple[Tensor, dict[str, Tensor]]:
+        device = self.fabric.device
+        labels = {name: label.to(device, non_blocking=True) for name, label in batch.labels.items()}
+        batch = Sample(batch.image.to(device, non_blocking=True), labels, batch.intrinsics, batch.name)
+        total, parts = self.objective(self.model(batch.image), batch)
         if not torch.isfinite(total):
             losses = ", ".join(f"{k} {float(v):.4g}" for k, v in parts.items())
-            raise FloatingPointError(f"step {step}: the loss is {total.item()} ({losses}); batch: {batch.name[:120]}")
-        optimiser.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(model.parameters(), how.clip)
-        optimiser.step()
-        schedule.step()
-        if step % log_every == 0 or step == steps:
-            record = {"step": float(step), "loss": total.item(), **{k: float(v) for k, v in parts.items()}}
-            record["seconds"] = time.monotonic() - start
-            history.append(record)
-            losses = "  ".join(f"{k} {float(v):.3f}" for k, v in parts.items())
-            rate = step / record["seconds"]
-            log.info("step %d/%d  loss %.3f  %s  %.2f it/s", step, steps, record["loss"], losses, rate)
-    return history
+            raise FloatingPointError(
+                f"step {self.step + 1}: the loss is {total.item()} ({losses}); samples: {batch.name[:200]}"
+            )
+        set_rates(self.optimiser, self.step, self.settings.steps, self.optimisation)
+        self.optimiser.zero_grad(set_to_none=True)
+        self.fabric.backward(total)
+        if self.optimisation.clip:
+            norm = self.optimisation.clip
+            self.fabric.clip_gradients(self.model, self.optimiser, max_norm=norm, error_if_nonfinite=False)
+        self.optimiser.step()
+        self.step += 1
+        if self.average is not None:
+            self.average.update(self.bare)
+        return total, parts
+
+    # Checkpoints -----------------------------------------------------------------------------------------------------
+
+    def save(self) -> None:
+        """Write a checkpoint of this step, and remove those older than the newest ``keep``."""
+        if self.fabric.is_global_zero:
+            state: dict[str, Any] = {
+                "step": self.step,
+                "model": self.bare.state_dict(),
+                "optimiser": self.optimiser.state_dict(),
+                "random": random_state(),
+            }
+            if self.average is not None:
+                state["average"] = {"updates": self.average.updates, "model": self.average.model.state_dict()}
+            write_state(self.folder / CHECKPOINTS / f"step_{self.step:08d}", state)
+            for old in checkpoints(self.folder)[: -self.settings.keep]:
+                _remove(old)
+        self.fabric.barrier()
+
+    def resume(self, checkpoint: Path | None = None) -> None:
+        """Go on from a checkpoint, the newest by default; the history's later records are dropped.
+
+        Raises:
+            InputError: there is none, it is damaged, or it is of another network or run.
+        """
+        if checkpoint is None:
+            found = checkpoints(self.folder)
+            if not found:
+                raise InputError(f"nothing to resume: {self.folder / CHECKPOINTS} has no checkpoint")
+            checkpoint = found[-1]
+        state = read_state(checkpoint)
+        if state["step"] > self.settings.steps:
+            raise InputError(f"checkpoint {checkpoint} is of step {state['step']}, run.steps is {self.settings.steps}")
+        if ("average" in state) != (self.average is not None):
+            kind = "with" if "average" in state else "without"
+            raise InputError(f"checkpoint {checkpoint} was made {kind} run.average; resume with the same settings")
+        try:
+            self.bare.load_state_dict(state["model"])
+            self.optimiser.load_state_dict(state["optimiser"])
+            if self.average is not None:
+                self.average.model.load_state_dict(state["average"]["model"])
+                self.average.updates = state["average"]["updates"]
+        except (RuntimeError, ValueError, KeyError) as error:
+            line = str(error).splitlines()[0]
+            raise InputError(f"checkpoint {checkpoint} is of another network or optimiser ({line})") from None
+        restore_random_state(state["random"])
+        self.step = state["step"]
+        if self.fabric.is_global_zero:
+            kept = [r for r in read_history(self.folder) if r["step"] <= self.step]
+            partial = self.folder / ".history.partial"
+            partial.write_text("".join(json.dumps(r) + "\n" for r in kept))
+            partial.replace(self.folder / "history.jsonl")
+        self.fabric.barrier()
+
+    def _write_record(self, record: Mapping[str, float]) -> None:
+        if self.fabric.is_global_zero:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with open(self.folder / "history.jsonl", "a") as file:
+                file.write(json.dumps(dict(record)) + "\n")
+            self.record(record)
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The complete checkpoints of a run folder, oldest first."""
+    return sorted(p for p in (folder / CHECKPOINTS).glob("step_*") if p.is_dir())
+
+
+def read_history(folder: Path) -> list[dict[str, float]]:
+    """The records of a run folder; a last line that was cut off is left out."""
+    file = folder / "history.jsonl"
+    records: list[dict[str, float]] = []
+    for line in file.read_text().splitlines() if file.exists() else []:
+        try:
+            records.append(json.loads(line))
+        except ValueError:
+            log.warning("%s: a cut record was left out", file)
+    return records
+
+
+def _remove(checkpoint: Path) -> None:
+    # renamed first: an interrupted removal must not leave half a checkpoint under its name
+    doomed = checkpoint.with_name(f".{checkpoint.name}.old")
+    checkpoint.rename(doomed)
+    for file in doomed.iterdir():
+        file.unlink()
+    doomed.rmdir()

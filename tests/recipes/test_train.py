@@ -13,7 +13,7 @@ import pytest
 from densemtl_core.runtime import Predictor
 
 ROOT = Path(__file__).resolve().parents[2]
-TINY = ["steps=2", "batch=2", "data.size=[64,96]", "data.validation=2", "data.workers=0"]
+TINY = ["run.steps=2", "run.batch=2", "run.workers=0", "data.size=[64,96]", "data.frames=4", "data.validation=2"]
 CONFIGS = sorted(ROOT.glob("training/configs/*.yaml"))
 
 
@@ -28,7 +28,8 @@ def test_from_configuration_to_prediction(config, tmp_path):
     trained = run("-m", "training.train", "--config", str(config), "--out", str(out), *TINY)
     assert trained.returncode == 0, trained.stderr
     assert "RANDOM weights" in trained.stderr
-    assert sorted(p.name for p in out.iterdir()) == ["config.yaml", "metrics.json", "model.json", "model.safetensors"]
+    expected = ["checkpoints", "config.yaml", "history.jsonl", "metrics.json", "model.json", "model.safetensors"]
+    assert sorted(p.name for p in out.iterdir()) == expected
     metrics = json.loads((out / "metrics.json").read_text())
     assert set(metrics["scores"]) == {"semantic", "depth", "normals", "edges"}
     assert metrics["history"][-1]["step"] == 2
@@ -38,6 +39,25 @@ def test_from_configuration_to_prediction(config, tmp_path):
     assert compiled.returncode == 0, compiled.stderr
     assert "loaded and run once" in compiled.stdout
     assert Predictor(bundle).predict(np.zeros((40, 60, 3), np.uint8))["depth"].shape == (40, 60)
+
+
+@pytest.mark.slow
+def test_resume_goes_on_and_a_finished_folder_is_not_overwritten(tmp_path):
+    command = ["-m", "training.train", "--config", str(CONFIGS[0]), "--out", str(tmp_path / "run"), *TINY]
+    assert run(*command).returncode == 0
+    assert "holds a run already; go on with --resume last" in error_of(run(*command))
+    longer = run(*command, "--resume", "last", "run.steps=3")
+    assert longer.returncode == 0, longer.stderr
+    assert "resumed at step 2" in longer.stderr
+    assert json.loads((tmp_path / "run/metrics.json").read_text())["history"][-1]["step"] == 3
+
+
+def test_dry_run_prints_the_resolved_configuration(tmp_path):
+    out = tmp_path / "run"
+    result = run("-m", "training.train", "--config", str(CONFIGS[0]), "--out", str(out), "--dry-run", "run.steps=7")
+    assert result.returncode == 0
+    assert "  steps: 7\n" in result.stdout
+    assert not out.exists()
 
 
 def error_of(result: subprocess.CompletedProcess[str]) -> str:

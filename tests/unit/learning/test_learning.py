@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
 
@@ -10,7 +8,6 @@ from densemtl_core.errors import InputError
 from densemtl_core.learning.checkpoint import load_checkpoint, save_checkpoint
 from densemtl_core.learning.evaluation import evaluate
 from densemtl_core.learning.supervised import SupervisedObjective
-from densemtl_core.learning.trainer import train
 from densemtl_core.models import ModelDescription, build_model
 from densemtl_core.tasks import make_tasks
 
@@ -58,27 +55,6 @@ class TestSupervisedObjective:
     def test_bad_weights_are_refused(self, weights):
         with pytest.raises(InputError, match="must be >= 0 and name one of"):
             SupervisedObjective(TASKS, weights)
-
-
-class TestTrain:
-    def test_learns_a_batch_by_heart(self):
-        model = make_model()
-        history = train(model, SupervisedObjective(TASKS), iter([batch()] * 30), steps=30, log_every=1)
-        assert [h["step"] for h in history] == list(range(1, 31))
-        assert history[-1]["loss"] < 0.8 * history[0]["loss"]
-
-    def test_trains_on_partial_labels(self):
-        model = make_model()
-        stream = iter([batch(0, without=("depth",)), batch(1, without=("semantic", "edges"))])
-        history = train(model, SupervisedObjective(TASKS), stream, steps=2, log_every=1)
-        assert "depth" not in history[0]
-        assert "semantic" not in history[1]
-
-    def test_a_loss_that_is_not_finite_names_the_step_and_the_tasks(self):
-        data = batch()
-        broken = Sample(data.image * math.nan, data.labels, name="frame 7")
-        with pytest.raises(FloatingPointError, match=r"step 1: the loss is nan .*frame 7"):
-            train(make_model(), SupervisedObjective(TASKS), iter([broken]), steps=1)
 
 
 def test_evaluate_judges_every_task_and_keeps_the_mode():

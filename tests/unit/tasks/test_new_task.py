@@ -8,13 +8,16 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
+from lightning.fabric import Fabric
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from densemtl_core.data.sample import Sample
 from densemtl_core.data.street import StreetWorld
 from densemtl_core.learning.evaluation import evaluate
+from densemtl_core.learning.optimisation import Optimisation
 from densemtl_core.learning.supervised import SupervisedObjective
-from densemtl_core.learning.trainer import train
+from densemtl_core.learning.trainer import RunSettings, Trainer, read_history
 from densemtl_core.metrics import Metric
 from densemtl_core.models import ModelDescription, build_model
 from densemtl_core.runtime import Predictor
@@ -109,13 +112,29 @@ def batch() -> Sample:
     return Sample(sample.image, labels, sample.intrinsics, sample.name)
 
 
+class Again(Dataset[Sample]):
+    """A data set of one batch."""
+
+    def __init__(self, whole: Sample) -> None:
+        self.whole = whole
+
+    def __len__(self) -> int:
+        return len(self.whole.image)
+
+    def batch(self, indices: list[int]) -> Sample:
+        return Sample(self.whole.image[indices], {k: v[indices] for k, v in self.whole.labels.items()})
+
+
 def test_six_tasks_walk_the_whole_way(batch, tmp_path):
     """Network, losses, training, metrics, bundle, predictor, picture: with two tasks it never heard of."""
     torch.manual_seed(0)
     kinds = ["semantic", {"kind": "depth", "encoding": "log"}, "normals", "edges", "albedo", "boundary_distance"]
     tasks = make_tasks(kinds, num_classes=19)
     model = build_model("densemtl_edge_s", tasks)
-    history = train(model, SupervisedObjective(tasks), iter([batch] * 12), steps=12, log_every=1)
+    run = RunSettings(steps=12, batch=4, workers=0, log_every=1, checkpoint_every=12)
+    fabric = Fabric(accelerator="cpu", devices=1)
+    Trainer(fabric, model, SupervisedObjective(tasks), run, Optimisation(), tmp_path / "run").fit(Again(batch))
+    history = read_history(tmp_path / "run")
     for name in ("albedo", "boundary_distance"):
         assert history[-1][name] < history[0][name]
     scores = evaluate(model, tasks, [batch])

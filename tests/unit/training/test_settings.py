@@ -14,23 +14,23 @@ CONFIGS = sorted((Path(training.__file__).parent / "configs").glob("*.yaml"))
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.name)
 def test_every_configuration_reads(path):
     settings = read_settings(path)
-    assert settings.steps > 0
+    assert settings.run.steps > 0
     assert settings.preset
 
 
 def test_overrides_reach_every_depth():
-    settings = read_settings(CONFIGS[0], ["steps=3", "data.size=[64,96]", "optimisation.lr=0.5"])
-    assert (settings.steps, settings.data.size, settings.optimisation.lr) == (3, [64, 96], 0.5)
+    settings = read_settings(CONFIGS[0], ["run.steps=3", "data.size=[64,96]", "optimisation.lr=0.5"])
+    assert (settings.run.steps, settings.data.size, settings.optimisation.lr) == (3, [64, 96], 0.5)
 
 
 def test_an_unknown_key_is_refused_with_the_nearest_name():
-    with pytest.raises(InputError, match=r"step.*did you mean 'steps'\?"):
-        read_settings(CONFIGS[0], ["stepz=3"])
+    with pytest.raises(InputError, match=r"stepz.*Did you mean: 'steps'"):
+        read_settings(CONFIGS[0], ["run.stepz=3"])
 
 
 def test_a_wrong_type_is_refused():
     with pytest.raises(InputError, match="steps"):
-        read_settings(CONFIGS[0], ["steps=many"])
+        read_settings(CONFIGS[0], ["run.steps=many"])
 
 
 def test_a_missing_file_lists_those_there_are(tmp_path):
@@ -38,7 +38,7 @@ def test_a_missing_file_lists_those_there_are(tmp_path):
         read_settings(tmp_path / "none.yaml")
 
 
-@pytest.mark.parametrize("text", ["{", "- a list", "steps: [1"])
+@pytest.mark.parametrize("text", ["{", "- a list", "run: [1"])
 def test_what_is_no_configuration_is_refused(tmp_path, text):
     (tmp_path / "bad.yaml").write_text(text)
     with pytest.raises(InputError, match=r"bad\.yaml"):

@@ -1,0 +1,106 @@
+"""An endless stream of batches whose order is a pure function of the seed: any step can be the first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from densemtl_core.data.sample import Sample, collate
+
+__all__ = ["batch_stream", "step_indices"]
+
+
+def step_indices(length: int, batch: int, seed: int, step: int, rank: int = 0, ranks: int = 1) -> list[int]:
+    """The samples that one process sees at one step.
+
+    Epoch after epoch is a fresh permutation of the data set, cut into global batches; a rank takes every ``ranks``-th
+    sample of a global batch. Nothing has to be remembered to go on after an interruption but the step.
+
+    Args:
+        length: of the data set, at least ``batch``.
+        batch: global batch size, a multiple of ``ranks``.
+        seed: of the order.
+        step: counted from 0.
+        rank: of this process.
+        ranks: number of processes.
+    """
+    per_epoch = length // batch  # the last, incomplete batch of an epoch is left out: batches keep their size
+    epoch, position = divmod(step, per_epoch)
+    generator = torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
+    order = torch.randperm(length, generator=generator)
+    return order[position * batch : (position + 1) * batch][rank::ranks].tolist()
+
+
+class _Steps(torch.utils.data.Sampler[list[int]]):
+    def __init__(self, length: int, batch: int, seed: int, steps: range, rank: int, ranks: int) -> None:
+        self.length, self.batch, self.seed, self.steps, self.rank, self.ranks = length, batch, seed, steps, rank, ranks
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for step in self.steps:
+            yield step_indices(self.length, self.batch, self.seed, step, self.rank, self.ranks)
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+
+class _Batches(Dataset[Sample]):
+    """Whole batches by their indices; uses a data set's own ``batch`` where it has one."""
+
+    def __init__(self, dataset: Dataset[Sample]) -> None:
+        self.dataset = dataset
+
+    def __getitem__(self, indices: Sequence[int]) -> Sample:
+        own: Any = getattr(self.dataset, "batch", None)
+        made: Sample = own(indices) if own else collate([self.dataset[i] for i in indices])
+        return made
+
+
+def batch_stream(
+    dataset: Dataset[Sample],
+    batch: int,
+    seed: int,
+    steps: range,
+    *,
+    workers: int = 0,
+    rank: int = 0,
+    ranks: int = 1,
+) -> Iterator[Sample]:
+    """Batches for a range of steps.
+
+    Args:
+        dataset: of unbatched samples, with a length.
+        batch: global batch size.
+        seed: of the order.
+        steps: ``range(first, last)``; the first batch is that of step ``first``.
+        workers: processes that load ahead.
+        rank: of this process.
+        ranks: number of processes.
+
+    Raises:
+        ValueError: fewer samples than a batch, or a batch that the ranks cannot share.
+    """
+    length = len(dataset)  # type: ignore[arg-type]
+    if length < batch:
+        raise ValueError(f"the data set has {length} samples, fewer than one batch of {batch}")
+    if batch % ranks:
+        raise ValueError(f"the global batch of {batch} cannot be shared by {ranks} processes")
+    sampler = _Steps(length, batch, seed, steps, rank, ranks)
+    # The sampler gives whole batches of indices: batch_size=None hands them on as they are.
+    loader = DataLoader(
+        _Batches(dataset),
+        batch_size=None,
+        sampler=sampler,  # type: ignore[arg-type]
+        num_workers=workers,
+        worker_init_fn=_one_thread,
+        # Its own: a loader that drew its workers' seed from the global generator would shift dropout after a resume.
+        generator=torch.Generator().manual_seed(seed),
+        persistent_workers=False,
+    )
+    return iter(loader)
+
+
+def _one_thread(_: int) -> None:
+    torch.set_num_threads(1)

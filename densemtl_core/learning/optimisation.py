@@ -1,0 +1,97 @@
+"""How weights are changed: optimiser, learning rates, schedule."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+from densemtl_core.errors import InputError
+
+__all__ = ["Optimisation", "make_optimiser", "rate_factor", "set_rates"]
+
+SCHEDULES = ("cosine", "step", "poly", "constant")
+
+
+@dataclass
+class Optimisation:
+    """Optimiser, learning rates, schedule.
+
+    Attributes:
+        optimiser: ``adamw``, ``adam`` or ``sgd``.
+        lr: peak learning rate of everything but the encoder.
+        encoder_lr: peak learning rate of the encoder.
+        betas: of Adam; the first is the momentum of SGD.
+        weight_decay: of all weights.
+        schedule: ``cosine`` to zero; ``step``, a tenth after ``step_at`` of the run (published); ``poly``, power 0.9;
+            ``constant``.
+        step_at: share of the run after which ``step`` falls (published: 30k of 40k).
+        warmup: share of the run over which the rate rises linearly from near zero.
+        clip: largest gradient norm; 0 = no limit.
+    """
+
+    optimiser: str = "adamw"
+    lr: float = 1e-3
+    encoder_lr: float = 5e-4
+    betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
+    weight_decay: float = 1e-4
+    schedule: str = "cosine"
+    step_at: float = 0.75
+    warmup: float = 0.05
+    clip: float = 10.0
+
+
+def make_optimiser(
+    how: Optimisation, encoder: Iterable[nn.Parameter], rest: Iterable[nn.Parameter]
+) -> torch.optim.Optimizer:
+    """An optimiser with the encoder's parameters at their own rate.
+
+    Raises:
+        InputError: unknown optimiser or schedule.
+    """
+    if how.schedule not in SCHEDULES:
+        raise InputError(f"optimisation.schedule is {how.schedule!r}; known: {', '.join(SCHEDULES)}")
+    groups = [
+        {"params": [p for p in encoder if p.requires_grad], "lr": how.encoder_lr, "peak": how.encoder_lr},
+        {"params": [p for p in rest if p.requires_grad], "lr": how.lr, "peak": how.lr},
+    ]
+    groups = [g for g in groups if g["params"]]
+    beta1, beta2 = how.betas
+    if how.optimiser == "adamw":
+        return torch.optim.AdamW(groups, betas=(beta1, beta2), weight_decay=how.weight_decay)
+    if how.optimiser == "adam":
+        return torch.optim.Adam(groups, betas=(beta1, beta2), weight_decay=how.weight_decay)
+    if how.optimiser == "sgd":
+        return torch.optim.SGD(groups, momentum=beta1, weight_decay=how.weight_decay)
+    raise InputError(f"optimisation.optimiser is {how.optimiser!r}; known: adamw, adam, sgd")
+
+
+def rate_factor(step: int, steps: int, how: Optimisation) -> float:
+    """The learning rate at a step, as a share of its peak.
+
+    Args:
+        step: counted from 0.
+        steps: of the whole run.
+        how: names the schedule.
+    """
+    rise = round(how.warmup * steps)
+    if step < rise:
+        return (step + 1) / (rise + 1)
+    done = (step - rise) / max(1, steps - rise)
+    if how.schedule == "cosine":
+        return 0.5 * (1 + math.cos(math.pi * done))
+    if how.schedule == "step":
+        return 1.0 if step < how.step_at * steps else 0.1
+    if how.schedule == "poly":
+        return float((1 - done) ** 0.9)
+    return 1.0
+
+
+def set_rates(optimiser: torch.optim.Optimizer, step: int, steps: int, how: Optimisation) -> None:
+    """Set every group's learning rate for a step: there is no schedule whose state would have to be kept."""
+    factor = rate_factor(step, steps, how)
+    for group in optimiser.param_groups:
+        group["lr"] = group["peak"] * factor

@@ -1,0 +1,42 @@
+"""An exponential moving average of a network's weights."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+
+__all__ = ["WeightAverage"]
+
+
+class WeightAverage:
+    """Keeps ``average = d * average + (1 - d) * weights``; running statistics of normalisation are copied.
+
+    The decay grows from zero as ``(1 + n) / (10 + n)`` up to ``decay``, so that early averages forget the random start.
+
+    Args:
+        model: what is averaged.
+        decay: final ``d``, in (0, 1).
+
+    Attributes:
+        model: the averaged copy, in evaluation mode.
+        updates: ``n``.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        if not 0.0 < decay < 1.0:
+            raise ValueError(f"decay is {decay}; it must be in (0, 1)")
+        self.model = copy.deepcopy(model).eval().requires_grad_(False)
+        self.decay = decay
+        self.updates = 0
+
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        """Move the average towards a network's present weights."""
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        self.updates += 1
+        for average, weight in zip(self.model.parameters(), model.parameters(), strict=True):
+            average.lerp_(weight.detach(), 1.0 - decay)
+        for kept, value in zip(self.model.buffers(), model.buffers(), strict=True):
+            kept.copy_(value)

@@ -1,0 +1,69 @@
+"""Two processes that share a batch train like one process that has all of it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from densemtl_core.learning.state_files import read_state
+
+RUN = """
+import sys
+sys.path.insert(0, {here!r})
+from pathlib import Path
+import torch
+from torch import nn
+from lightning.fabric import Fabric
+from densemtl_core.learning.optimisation import Optimisation
+from densemtl_core.learning.supervised import SupervisedObjective
+from densemtl_core.learning.trainer import RunSettings, Trainer
+from densemtl_core.tasks import make_tasks
+from test_trainer import Noise
+torch.set_num_threads(1)
+# Their losses are plain means over pixels, so a batch's is the mean of its halves'; berHu and the edges' weights look
+# at what is in a process's own share.
+TASKS = make_tasks(["semantic", "normals"], num_classes=4)
+
+class Small(nn.Module):
+    # Without batch normalisation, whose statistics are those of a process's own share of the batch.
+    def __init__(self):
+        super().__init__()
+        self.encoder = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU())
+        self.heads = nn.ModuleDict({{t.name: nn.Conv2d(8, t.channels, 1) for t in TASKS}})
+
+    def forward(self, image):
+        x = self.encoder(image)
+        return {{name: [head(x)] for name, head in self.heads.items()}}
+
+fabric = Fabric(accelerator="cpu", devices={devices}, strategy="ddp" if {devices} > 1 else "auto")
+fabric.launch()
+torch.manual_seed(0)
+settings = RunSettings(steps=4, batch=4, workers=0, log_every=1, checkpoint_every=4)
+# plain descent: Adam would turn the last digits of a tiny gradient into its sign
+how = Optimisation(optimiser="sgd", lr=0.1, encoder_lr=0.1)
+Trainer(fabric, Small(), SupervisedObjective(TASKS), settings, how, Path({folder!r})).fit(Noise())
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_equal_one(tmp_path):
+    histories = []
+    for devices in (1, 2):
+        folder, script = tmp_path / f"on_{devices}", tmp_path / f"run_{devices}.py"
+        script.write_text(RUN.format(here=str(Path(__file__).parent), devices=devices, folder=str(folder)))
+        subprocess.run([sys.executable, str(script)], check=True, timeout=240)
+        histories.append([json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()])
+    one, two = histories
+    assert [r["step"] for r in two] == [1, 2, 3, 4]
+    for a, b in zip(one, two, strict=True):
+        assert {k: b[k] for k in ("loss", "semantic", "normals")} == pytest.approx(
+            {k: a[k] for k in ("loss", "semantic", "normals")}, rel=1e-5
+        )
+    weights = [read_state(tmp_path / f"on_{n}/checkpoints/step_00000004")["model"] for n in (1, 2)]
+    for name, weight in weights[0].items():
+        torch.testing.assert_close(weights[1][name], weight, rtol=1e-4, atol=1e-6)

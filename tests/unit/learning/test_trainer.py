@@ -1,0 +1,246 @@
+"""The training loop: it learns, and a run that was interrupted gives the losses of one that was not."""
+
+from __future__ import annotations
+
+import math
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from lightning.fabric import Fabric
+from torch.utils.data import Dataset
+
+from densemtl_core.data.sample import Sample
+from densemtl_core.errors import InputError
+from densemtl_core.learning.batch_stream import batch_stream, step_indices
+from densemtl_core.learning.optimisation import Optimisation, make_optimiser, rate_factor
+from densemtl_core.learning.supervised import SupervisedObjective
+from densemtl_core.learning.trainer import RunSettings, Trainer, checkpoints, read_history
+from densemtl_core.learning.weight_average import WeightAverage
+from densemtl_core.models import build_model
+from densemtl_core.tasks import make_tasks
+
+TASKS = make_tasks(["semantic", {"kind": "depth", "encoding": "log"}, "normals", "edges"], num_classes=4)
+
+
+class Noise(Dataset[Sample]):
+    """Random images with random labels; sample i is a function of i."""
+
+    def __init__(self, length: int = 8, labels: tuple[str, ...] = ("semantic", "depth", "normals", "edges")) -> None:
+        self.length, self.labels = length, labels
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> Sample:
+        g = torch.Generator().manual_seed(index)
+        labels = {
+            "semantic": torch.randint(0, 4, (32, 64), generator=g),
+            "depth": torch.rand(1, 32, 64, generator=g) * 50 + 1,
+            "normals": torch.nn.functional.normalize(torch.randn(3, 32, 64, generator=g), dim=0),
+            "edges": torch.randint(0, 2, (1, 32, 64), generator=g).float(),
+        }
+        return Sample(torch.rand(3, 32, 64, generator=g), {k: labels[k] for k in self.labels}, name=f"noise {index}")
+
+
+def make_trainer(folder: Path, steps: int = 6, preset: str = "densemtl_edge_s", **settings) -> Trainer:
+    torch.manual_seed(0)
+    run = RunSettings(**{"steps": steps, "batch": 2, "workers": 0, "log_every": 1, "checkpoint_every": 2, **settings})
+    fabric = Fabric(accelerator="cpu", devices=1)
+    return Trainer(fabric, build_model(preset, TASKS), SupervisedObjective(TASKS), run, Optimisation(), folder)
+
+
+def interrupt_at(trainer: Trainer, step: int) -> None:
+    if trainer.step == step:
+        raise KeyboardInterrupt
+
+
+def losses(folder: Path) -> list[tuple[float, ...]]:
+    return [tuple(v for k, v in r.items() if k != "steps_per_second") for r in read_history(folder)]
+
+
+def test_learns_what_it_sees_again_and_again(tmp_path):
+    trainer = make_trainer(tmp_path, steps=30, checkpoint_every=30)
+    trainer.fit(Noise(2))
+    history = read_history(tmp_path)
+    assert [r["step"] for r in history] == list(range(1, 31))
+    assert history[-1]["loss"] < 0.9 * history[0]["loss"]
+
+
+# densemtl_r18 has dropout: its random numbers must go on as well
+@pytest.mark.parametrize("preset", ["densemtl_edge_s", "densemtl_r18"])
+def test_resume_is_exact(tmp_path, preset):
+    whole = make_trainer(tmp_path / "whole", preset=preset, average=0.9)
+    whole.fit(Noise())
+    interrupted = make_trainer(tmp_path / "cut", preset=preset, average=0.9)
+    with pytest.raises(KeyboardInterrupt):
+        interrupted.fit(Noise(), after_checkpoint=lambda: interrupt_at(interrupted, 4))
+    torch.manual_seed(99)  # another process, in another state
+    resumed = make_trainer(tmp_path / "cut", preset=preset, average=0.9)
+    torch.rand(7)
+    resumed.resume()
+    assert resumed.step == 4
+    resumed.fit(Noise())
+    assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
+    for a, b in ((whole.bare, resumed.bare), (whole.average.model, resumed.average.model)):
+        state = b.state_dict()
+        assert all(torch.equal(v, state[k]) for k, v in a.state_dict().items())
+
+
+def test_records_after_the_checkpoint_are_written_anew(tmp_path):
+    trainer = make_trainer(tmp_path, steps=5)
+    trainer.fit(Noise())
+    resumed = make_trainer(tmp_path, steps=5)
+    resumed.resume(checkpoints(tmp_path)[0])
+    assert resumed.step == 4
+    assert [r["step"] for r in read_history(tmp_path)] == [1, 2, 3, 4]
+    resumed.fit(Noise())
+    assert [r["step"] for r in read_history(tmp_path)] == [1, 2, 3, 4, 5]
+
+
+KILLED_RUN = """
+import sys
+sys.path.insert(0, {here!r})
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+from test_trainer import Noise, make_trainer
+trainer = make_trainer(Path({folder!r}), steps=8, checkpoint_every=1)
+try:
+    trainer.resume()
+except Exception as error:
+    assert "nothing to resume" in str(error), error
+trainer.fit(Noise())
+"""
+
+
+@pytest.mark.slow
+def test_killed_anywhere_and_resumed_gives_the_same_losses(tmp_path):
+    """SIGKILL right after a checkpoint has appeared, and while one is being written."""
+    whole = make_trainer(tmp_path / "whole", steps=8, checkpoint_every=1)
+    torch.set_num_threads(1)
+    whole.fit(Noise())
+    folder = tmp_path / "killed"
+    code = KILLED_RUN.format(here=str(Path(__file__).parent), folder=str(folder))
+    kills = 0
+    for sign in ("step_00000002", ".step_00000004.*", "step_00000006", None):
+        process = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
+        while process.poll() is None:
+            if sign and list((folder / "checkpoints").glob(sign)):
+                process.send_signal(signal.SIGKILL)
+                process.wait()
+                kills += 1
+                break
+            time.sleep(0.001)  # a poll: the file system has no event to wait for
+    assert kills == 3
+    assert process.returncode == 0
+    assert losses(folder) == losses(tmp_path / "whole")
+
+
+def test_a_damaged_checkpoint_is_refused(tmp_path):
+    trainer = make_trainer(tmp_path, steps=2)
+    trainer.fit(Noise())
+    (checkpoints(tmp_path)[-1] / "tensors.safetensors").write_bytes(b"x")
+    with pytest.raises(InputError, match="is damaged"):
+        make_trainer(tmp_path, steps=2).resume()
+
+
+def test_a_checkpoint_of_another_network_is_refused(tmp_path):
+    make_trainer(tmp_path, steps=2).fit(Noise())
+    with pytest.raises(InputError, match="of another network"):
+        make_trainer(tmp_path, steps=2, preset="densemtl_r18").resume()
+
+
+def test_nothing_to_resume(tmp_path):
+    with pytest.raises(InputError, match="nothing to resume"):
+        make_trainer(tmp_path).resume()
+
+
+def test_only_the_newest_checkpoints_are_kept(tmp_path):
+    make_trainer(tmp_path, steps=6, checkpoint_every=1, keep=2).fit(Noise())
+    assert [p.name for p in checkpoints(tmp_path)] == ["step_00000005", "step_00000006"]
+    assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == ["step_00000005", "step_00000006"]
+
+
+def test_trains_on_partial_labels(tmp_path):
+    make_trainer(tmp_path, steps=2).fit(Noise(labels=("depth",)))
+    assert set(read_history(tmp_path)[0]) == {"step", "loss", "depth", "steps_per_second"}
+
+
+def test_a_loss_that_is_not_finite_names_step_losses_and_samples(tmp_path):
+    class Broken(Noise):
+        def __getitem__(self, index: int) -> Sample:
+            sample = super().__getitem__(index)
+            return Sample(sample.image * math.nan, sample.labels, name=sample.name)
+
+    with pytest.raises(FloatingPointError, match=r"step 1: the loss is nan .*noise \d"):
+        make_trainer(tmp_path).fit(Broken())
+
+
+class TestBatchStream:
+    def test_an_epoch_shows_every_sample_once(self):
+        seen = [i for step in range(4) for i in step_indices(8, 2, 0, step)]
+        assert sorted(seen) == list(range(8))
+        assert [i for step in range(4, 8) for i in step_indices(8, 2, 0, step)] != seen
+
+    def test_ranks_share_a_batch(self):
+        whole = step_indices(16, 4, 3, 5)
+        assert sorted(step_indices(16, 4, 3, 5, 0, 2) + step_indices(16, 4, 3, 5, 1, 2)) == sorted(whole)
+
+    def test_starts_anywhere(self):
+        names = [b.name for b in batch_stream(Noise(), 2, 0, range(6))]
+        assert [b.name for b in batch_stream(Noise(), 2, 0, range(3, 6))] == names[3:]
+
+    def test_workers_change_nothing(self):
+        names = [b.name for b in batch_stream(Noise(), 2, 0, range(6))]
+        assert [b.name for b in batch_stream(Noise(), 2, 0, range(6), workers=2)] == names
+
+    def test_too_few_samples(self):
+        with pytest.raises(ValueError, match="fewer than one batch"):
+            batch_stream(Noise(1), 2, 0, range(1))
+
+
+class TestOptimisation:
+    @pytest.mark.parametrize("schedule", ["cosine", "poly"])
+    def test_rises_then_falls_to_nothing(self, schedule):
+        how = Optimisation(schedule=schedule, warmup=0.1)
+        rates = [rate_factor(s, 100, how) for s in range(100)]
+        assert rates[:10] == sorted(rates[:10])
+        assert max(rates) == pytest.approx(1.0)
+        assert rates[10:] == sorted(rates[10:], reverse=True)
+        assert rates[-1] < 0.05
+
+    def test_the_published_step(self):
+        how = Optimisation(schedule="step", warmup=0.0)
+        assert [rate_factor(s, 40_000, how) for s in (0, 29_999, 30_000, 39_999)] == [1, 1, 0.1, 0.1]
+
+    def test_unknown_names_are_refused(self):
+        model = build_model("densemtl_edge_s", ("depth",))
+        with pytest.raises(InputError, match="known: adamw, adam, sgd"):
+            make_optimiser(Optimisation(optimiser="lion"), model.encoder.parameters(), [])
+
+
+class TestWeightAverage:
+    def test_by_hand(self):
+        model = torch.nn.Linear(1, 1, bias=False)
+        model.weight.data.fill_(1.0)
+        average = WeightAverage(model, 0.5)
+        model.weight.data.fill_(2.0)
+        average.update(model)  # first decay is 1/10
+        assert average.model.weight.item() == pytest.approx(0.1 * 1 + 0.9 * 2)
+
+    def test_follows_running_statistics(self):
+        model = torch.nn.BatchNorm2d(2)
+        average = WeightAverage(model, 0.9)
+        model(torch.randn(4, 2, 3, 3))
+        average.update(model)
+        assert torch.equal(average.model.running_mean, model.running_mean)
+
+    @pytest.mark.parametrize("decay", [0.0, 1.0])
+    def test_decay_out_of_range(self, decay):
+        with pytest.raises(ValueError, match="must be in"):
+            WeightAverage(torch.nn.Linear(1, 1), decay)
