@@ -131,3 +131,12 @@ def test_an_image_of_the_wrong_shape_is_refused():
 
 def test_every_preset_describes_itself():
     assert all(preset.text for preset in PRESETS.values())
+
+
+def test_edge_heads_start_without_a_checkerboard():
+    model = build_model("densemtl_edge_s", ("semantic",), num_classes=5).eval()
+    with torch.no_grad():
+        (raw,) = model(torch.rand(1, 3, 64, 96))["semantic"]
+    cells = raw.unfold(2, 2, 2).unfold(3, 2, 2).flatten(4)
+    assert (cells.amax(-1) - cells.amin(-1)).max() < 1e-5
+    assert raw.std() > 1e-3
