@@ -54,6 +54,8 @@ def run(settings: Settings, out: Path, resume: str | None = None) -> dict[str, d
     if resume is None and checkpoints(out):
         raise InputError(f"{out} holds a run already; go on with --resume last, or give another --out")
     fabric = _fabric(settings)
+    if not fabric.is_global_zero:
+        log.setLevel(logging.ERROR)  # one process speaks for all
     fabric.seed_everything(settings.run.seed, verbose=False)
     classes = class_list(settings.class_list)
     tasks = make_tasks(settings.tasks, class_names=classes.classes, palette=classes.palette)
@@ -64,8 +66,9 @@ def run(settings: Settings, out: Path, resume: str | None = None) -> dict[str, d
         log.warning("encoder starts from RANDOM weights; pretrained ones (encoder_weights=FILE) learn much faster")
     height, width = settings.data.size
     train_set, validation_set = _street(settings, "train"), _street(settings, "val")
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.structured(settings)))
+    if fabric.is_global_zero:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.structured(settings)))
 
     objective = SupervisedObjective(tasks, settings.weights)
     progress = ProgressLine(settings.run.steps)
