@@ -175,6 +175,9 @@ def street_lists(native: Mapping[str, str]) -> dict[str, dict[str, str]]:
     return {**rows, CITYSCAPES_7.name: {n: _GROUPS_7[c] for n, c in native.items() if c in _GROUPS_7}}
 
 
+_WRONG = 254
+
+
 class ClassMap:
     """Native ids of one dataset to ids of one class list.
 
@@ -186,8 +189,9 @@ class ClassMap:
 
     def __init__(self, dataset: str, table: Mapping[int, int], strict: bool = True) -> None:
         self.dataset, self.strict = dataset, strict
-        self._native = np.array(sorted(table), np.int64)
-        self._mapped = np.array([table[i] for i in sorted(table)], np.int64)
+        # one entry for every id up to the largest known one, and one for all that are larger
+        self._table = np.full(max(table) + 2, _WRONG, np.uint8)
+        self._table[list(table)] = list(table.values())
 
     def __call__(self, ids: NDArray[Any], where: object) -> Tensor:
         """Translate a label image.
@@ -202,17 +206,17 @@ class ClassMap:
         Raises:
             InputError: an id is not in the table, and ``strict``.
         """
-        position = np.searchsorted(self._native, ids).clip(max=len(self._native) - 1)
-        wrong = self._native[position] != ids
+        mapped = self._table[np.minimum(ids, len(self._table) - 1, dtype=np.int64)]
+        wrong = mapped == _WRONG
         if self.strict and wrong.any():
             y, x = np.argwhere(wrong)[0]
             found = int(ids[y, x])
             shown = f"{found} (colour {found >> 16} {found >> 8 & 255} {found & 255})" if found > 0xFFFF else found
             raise InputError(
-                f"{where}: class id {shown} at pixel x={x}, y={y} is not one of {self.dataset}'s; "
+                f"{where}: class id {shown} at pixel x={x}, y={y} is no class of {self.dataset}; "
                 "mend the label file, or give strict=False to leave such pixels unlabelled"
             )
-        return torch.from_numpy(np.where(wrong, IGNORE_CLASS, self._mapped[position]))
+        return torch.from_numpy(np.where(wrong, np.uint8(IGNORE_CLASS), mapped)).long()
 
 
 @dataclass(frozen=True)
