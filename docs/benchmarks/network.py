@@ -1,6 +1,8 @@
 """What the network costs: attention without its matrix, the whole exchange, and edge against published.
 
-    python docs/benchmarks/network.py            # writes docs/benchmarks/network.json
+    OMP_WAIT_POLICY=PASSIVE python docs/benchmarks/network.py       # writes docs/benchmarks/network.json
+
+(The wait policy is what the runtime sets on a robot; with the default one, times on a busy machine are meaningless.)
 
 Times are comparable only within one run: every pair is interleaved in one process. Memory is the growth of the
 process's peak resident set over its level before the call (Linux resets the peak through /proc/self/clear_refs).
@@ -10,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import statistics
 import time
@@ -129,7 +132,8 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     torch.manual_seed(0)
     report = {
-        "command": f"python docs/benchmarks/network.py --repeats {given.repeats} --threads {given.threads}",
+        "command": f"OMP_WAIT_POLICY={os.environ.get('OMP_WAIT_POLICY', '')} python docs/benchmarks/network.py "
+        f"--repeats {given.repeats} --threads {given.threads}",
         "machine": {"processor": platform.machine(), "threads": given.threads, "torch": torch.__version__},
         "sizes_512x1024": sizes(),
         "attention": attention(given.repeats),
