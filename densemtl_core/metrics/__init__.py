@@ -2,9 +2,10 @@
 
 from densemtl_core.metrics.base import Metric
 from densemtl_core.metrics.boundary import BoundaryF1
+from densemtl_core.metrics.boundary_detection import BoundaryDetection
 from densemtl_core.metrics.depth_error import DepthError
 from densemtl_core.metrics.mean_iou import MeanIoU
 from densemtl_core.metrics.normal_error import NormalError
 from densemtl_core.metrics.relative_gain import relative_gain
 
-__all__ = ["BoundaryF1", "DepthError", "MeanIoU", "Metric", "NormalError", "relative_gain"]
+__all__ = ["BoundaryDetection", "BoundaryF1", "DepthError", "MeanIoU", "Metric", "NormalError", "relative_gain"]
