@@ -9,6 +9,7 @@ SOURCE ?= street
 BUNDLE ?=
 SECONDS ?= 12
 OUT ?= out
+WIDTH ?= 0
 
 .PHONY: setup run test lint format clean
 setup: $(STAMP)
@@ -21,7 +22,7 @@ $(STAMP): pyproject.toml constraints.txt ros2_ws/src/densemtl/setup.py
 	@touch $@
 
 run: setup
-	$(BIN)/python -m densemtl_ros.demo --source "$(SOURCE)" --seconds $(SECONDS) --out "$(OUT)" $(if $(BUNDLE),--bundle "$(BUNDLE)")
+	$(BIN)/python -m densemtl_ros.demo --source "$(SOURCE)" --seconds $(SECONDS) --out "$(OUT)" --width $(WIDTH) $(if $(BUNDLE),--bundle "$(BUNDLE)")
 
 test: setup
 	$(BIN)/python -m pytest

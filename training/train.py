@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -23,7 +24,6 @@ from densemtl_core.data import class_list
 from densemtl_core.data.sample import Sample
 from densemtl_core.data.street import StreetWorld
 from densemtl_core.errors import InputError
-from densemtl_core.learning.batch_stream import batch_stream
 from densemtl_core.learning.checkpoint import save_checkpoint
 from densemtl_core.learning.evaluation import evaluate
 from densemtl_core.learning.supervised import SupervisedObjective
@@ -37,6 +37,8 @@ from training.settings import Settings, read_settings
 __all__ = ["main", "run"]
 
 log = logging.getLogger("densemtl.train")
+
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 
 
 def run(settings: Settings, out: Path, resume: str | None = None) -> dict[str, dict[str, float]]:
@@ -53,6 +55,7 @@ def run(settings: Settings, out: Path, resume: str | None = None) -> dict[str, d
     """
     if resume is None and checkpoints(out):
         raise InputError(f"{out} holds a run already; go on with --resume last, or give another --out")
+    _check(settings, out)
     fabric = _fabric(settings)
     if not fabric.is_global_zero:
         log.setLevel(logging.ERROR)  # one process speaks for all
@@ -67,6 +70,8 @@ def run(settings: Settings, out: Path, resume: str | None = None) -> dict[str, d
     height, width = settings.data.size
     train_set, validation_set = _street(settings, "train"), _street(settings, "val")
     if fabric.is_global_zero:
+        if resume is not None:
+            _tell_changes(settings, out)
         out.mkdir(parents=True, exist_ok=True)
         (out / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.structured(settings)))
 
@@ -85,13 +90,50 @@ def run(settings: Settings, out: Path, resume: str | None = None) -> dict[str, d
     if fabric.is_global_zero:
         save_checkpoint(out, final, ModelDescription(settings.preset, tasks, (height, width)))
         scores = evaluate(final, tasks, _validation(validation_set, settings.run.batch))
-        frames = len(validation_set) // settings.run.batch * settings.run.batch
+        frames = len(validation_set)
         dataset = f"street world, val, {settings.data.style}, {height}x{width}, {frames} frames"
         report = {"dataset": dataset, "scores": scores, "history": read_history(out)}
         (out / "metrics.json").write_text(json.dumps(report, indent=1) + "\n")
         for name, values in scores.items():
             log.info("%-9s %s", name, "  ".join(f"{k} {v:.4f}" for k, v in values.items()))
     return scores
+
+
+def _check(settings: Settings, out: Path) -> None:
+    """Refuse what would only fail, or go wrong in silence, later."""
+    run, how = settings.run, settings.optimisation
+    available = torch.cuda.device_count() or os.cpu_count() or 1
+    processes = settings.nodes * (available if settings.devices == -1 else settings.devices)
+    rules = {
+        "precision": (settings.precision, settings.precision in PRECISIONS, f"one of {', '.join(PRECISIONS)}"),
+        "devices": (
+            settings.devices,
+            -1 <= settings.devices <= available and settings.devices,
+            f"-1 or 1..{available}",
+        ),
+        "run.steps": (run.steps, run.steps >= 1, "at least 1"),
+        "run.batch": (run.batch, run.batch >= 1 and run.batch % processes == 0, f"a multiple of {processes} processes"),
+        "run.workers": (run.workers, run.workers >= 0, "at least 0"),
+        "optimisation.lr": (how.lr, how.lr > 0, "above 0"),
+        "optimisation.encoder_lr": (how.encoder_lr, how.encoder_lr >= 0, "at least 0"),
+    }
+    for key, (value, allowed, rule) in rules.items():
+        if not allowed:
+            raise InputError(f"{key} is {value}; it must be {rule}")
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--out {out} is a file; give a folder")
+
+
+def _tell_changes(settings: Settings, out: Path) -> None:
+    """A resumed run may differ from what it was begun with, but not in silence."""
+    file = out / "config.yaml"
+    if not file.is_file():
+        return
+    before, now = OmegaConf.load(file), OmegaConf.structured(settings)
+    for group in now:
+        old, new = OmegaConf.select(before, str(group)), now[group]
+        if old != new:
+            log.warning("resumed with other settings: %s was %s, is now %s", group, old, new)
 
 
 def load_encoder(model: DenseMTL, path: str) -> None:
@@ -105,8 +147,8 @@ def load_encoder(model: DenseMTL, path: str) -> None:
             if file.suffix == ".safetensors"
             else torch.load(file, map_location="cpu", weights_only=True)
         )
-    except Exception as error:  # torch and safetensors raise many types for a damaged file
-        raise InputError(f"encoder weights {file} cannot be read: {str(error).splitlines()[0]}") from None
+    except Exception:  # torch and safetensors raise many types, with advice that is not ours to give
+        raise InputError(f"encoder weights {file}: no state dict (.pth of tensors only, or .safetensors)") from None
     backbone = getattr(model.encoder, "backbone", model.encoder)
     assert isinstance(backbone, Encoder)  # noqa: S101  (every preset's encoder is one or holds one)
     backbone.load_backbone(state, str(file))
@@ -138,7 +180,7 @@ def _street(settings: Settings, split: str) -> StreetWorld:
 
 
 def _validation(world: StreetWorld, batch: int) -> Iterable[Sample]:
-    return batch_stream(world, batch, 0, range(len(world) // batch))
+    return (world.batch(range(first, min(first + batch, len(world)))) for first in range(0, len(world), batch))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -37,7 +37,16 @@ class Predictions(Mapping[str, NDArray[Any]]):
         self._outputs, self.tasks, self.seconds = dict(outputs), dict(tasks), dict(seconds)
 
     def __getitem__(self, name: str) -> NDArray[Any]:
+        if name not in self._outputs:
+            raise KeyError(f"no output {name!r}; there are: {', '.join(self._outputs)}")
         return self._outputs[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._outputs
+
+    def __repr__(self) -> str:
+        outputs = ", ".join(f"{name} {value.shape} {value.dtype}" for name, value in self._outputs.items())
+        return f"Predictions({outputs})"
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._outputs)
@@ -51,7 +60,7 @@ class Predictions(Mapping[str, NDArray[Any]]):
             for output in task.outputs:
                 if output.name == name:
                     return output.unit
-        raise KeyError(name)
+        raise KeyError(f"no output {name!r}; there are: {', '.join(self._outputs)}")
 
     def paint(self, task: str) -> render.Picture:
         """A task's main output as ``(H, W, 3)`` uint8 RGB."""
@@ -109,6 +118,8 @@ class Predictor:
         Raises:
             InputError: not such an image, or a task that the bundle does not have.
         """
+        if not isinstance(image, np.ndarray):
+            raise InputError(f"image must be an array (H, W, 3) uint8 RGB, got {type(image).__name__}; was it read?")
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             raise InputError(f"image must be (H, W, 3) uint8 RGB, got shape {image.shape} of {image.dtype}")
         if 0 in image.shape or (size is not None and min(size) < 1):

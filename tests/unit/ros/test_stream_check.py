@@ -195,8 +195,17 @@ def test_other_frame_id_is_found(check):
 def test_stamp_that_no_input_has_is_found(check):
     send(check, INPUT)
     send(check, "depth/image", STAMP + 1)
+    send(check, INPUT, STAMP + 2)
     check.finish()
     assert any("which no input has" in problem for problem in check.problems)
+
+
+def test_an_output_of_the_last_moment_is_ignored(check):
+    """The camera ends before its last message has reached this process, though the node had it."""
+    send(check, INPUT)
+    send(check, "depth/image", STAMP + 1)
+    check.finish()
+    assert check.problems == []
 
 
 def test_outputs_older_than_the_first_input_heard_are_ignored(check):

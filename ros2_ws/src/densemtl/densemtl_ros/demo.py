@@ -43,6 +43,7 @@ START_SECONDS = 180.0
 STREET_SECONDS = 12.0
 """Longest time for making street frames: a few more frames are not worth a longer wait."""
 QUIET_SECONDS = 1.0
+MOST_PIXELS = 3840 * 2160
 MOST_INCOMPLETE = 0.2
 """Share of frames of which an image may be lost on its way here: outputs are one deep, and the computer is busy."""
 
@@ -90,7 +91,9 @@ def _run(options: argparse.Namespace, stop: threading.Event) -> int:
     missing = sorted({"semantic", "depth", "normals", "edges"} - set(bundle.manifest.tasks))
     if missing:
         raise InputError(f"bundle {bundle.path} has no {', '.join(missing)}; the demo shows all four tasks")
-    open_source(options.source, width=options.width, rate=options.rate)
+    source = open_source(options.source, width=options.width, rate=options.rate)
+    if options.source != "street":
+        _check_size(next(iter(source)).rgb.shape)
     log = options.out / "log"
     try:
         log.mkdir(parents=True, exist_ok=True)
@@ -158,6 +161,15 @@ def _run(options: argparse.Namespace, stop: threading.Event) -> int:
     if check.problem_count:
         raise DemoError(f"{check.problem_count} check(s) failed, the first: {check.problems[0]}")
     return 0
+
+
+def _check_size(shape: Sequence[int]) -> None:
+    # Three processes hold dozens of such frames: a larger one would fill the memory of a small computer.
+    if shape[0] * shape[1] > MOST_PIXELS:
+        raise InputError(
+            f"frames are {shape[1]} x {shape[0]}, the demo takes up to {MOST_PIXELS} pixels; scale them: --width 1280 "
+            "(make run WIDTH=1280)"
+        )
 
 
 def _start_nodes(

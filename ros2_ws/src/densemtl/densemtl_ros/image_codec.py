@@ -144,7 +144,8 @@ def fill_image(message: Any, array: NDArray[Any], encoding: str) -> None:
     message.height, message.width = array.shape[:2]
     message.encoding = encoding
     message.is_bigendian = int(sys.byteorder == "big" and array.itemsize > 1)
-    message.step = array.strides[0]
+    # Not strides[0]: NumPy leaves the stride of an axis of length one undefined.
+    message.step = array.nbytes // array.shape[0]
     # The one fast way: assigning an ndarray or bytes checks or copies byte by byte, up to 350 ms at 1080p.
     message.data.frombytes(array.data.cast("B"))
 

@@ -38,6 +38,14 @@ __all__ = ["PerceptionNode", "main"]
 
 PredictorFactory = Callable[..., Any]
 
+USAGE = """usage: perception_node --ros-args [-p NAME:=VALUE]... [--params-file FILE] [-r FROM:=TO]...
+
+  -p autostart:=true          configure and activate at start
+  -p bundle:=FOLDER           bundle to run; the one that ships by default
+  -r image:=/camera/image     the camera's topic
+
+All parameters with their meaning: config/perception.yaml, docs/ros_node.md."""
+
 _STOP_SECONDS = 5.0
 """How long a frame in work may take to end before the worker counts as stuck."""
 _QOS_CHECK_SECONDS = 0.5
@@ -289,11 +297,18 @@ def main(args: Sequence[str] | None = None, predictor_factory: PredictorFactory 
         The process's exit code: 0 after SIGINT or SIGTERM, 1 after a fault or a failed autostart, 2 for a parameter
         that cannot be used.
     """
+    if "--help" in (sys.argv if args is None else args):
+        print(USAGE)
+        return 0
     stop = threading.Event()
     # rclpy's own handlers end a process now and then with a traceback or exit code 1.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    except Exception as error:  # an argument that ROS does not know; the type differs between distributions
+        print(f"error: {one_line(error)}; see --help", file=sys.stderr)
+        return 2
     node, executor = None, SingleThreadedExecutor()
     try:
         node = PerceptionNode(predictor_factory)

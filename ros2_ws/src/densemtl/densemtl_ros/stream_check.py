@@ -219,8 +219,8 @@ class StreamCheck:
 
     def _judge_header(self, moment: Moment) -> None:
         stamp = moment.stamp
-        if self.stamps_in and stamp < min(self.stamps_in):
-            return  # played before this process had found the camera
+        if self.stamps_in and not min(self.stamps_in) <= stamp <= max(self.stamps_in):
+            return  # played before this process had found the camera, or in its last moment
         if stamp not in self.stamps_in:
             self._report(f"{', '.join(moment.arrived)}: stamp {stamp}, which no input has")
             return
