@@ -18,8 +18,10 @@ PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
-def _die_with_parent() -> None:
-    """Ask the kernel to end this process when its parent is gone, however that came about."""
+def _prepare_child() -> None:
+    """Let SIGINT end this process, and ask the kernel to end it when its parent is gone, however that came about."""
+    # A shell's background job (`make run &` in a script) hands "SIGINT is ignored" down to every process below it.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     if _LIBC is not None:
         _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
@@ -50,7 +52,7 @@ class NodeProcess:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=_die_with_parent,
+                preexec_fn=_prepare_child,
             )
 
     @property
