@@ -9,8 +9,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
-
 from densemtl_core.models import DenseMTL, ModelDescription
 from densemtl_core.runtime import Bundle, Manifest, OutputInfo, TaskInfo, write_bundle
 from densemtl_core.tasks import Task
@@ -52,8 +50,7 @@ def package(
     Returns:
         The bundle, verified.
     """
-    state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
-    files = {"model.safetensors": safetensors.torch.save(state), "model.json": description.to_json().encode()}
+    files = description.files(model)
     if card is not None:
         files["README.md"] = card.encode()
     manifest = Manifest(

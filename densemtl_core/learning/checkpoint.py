@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import safetensors.torch
-
 from densemtl_core.errors import InputError
 from densemtl_core.models import DenseMTL, ModelDescription
 
@@ -26,11 +24,7 @@ def save_checkpoint(folder: str | os.PathLike[str], model: DenseMTL, description
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
-    for name, data in (
-        ("model.safetensors", safetensors.torch.save(state)),
-        ("model.json", description.to_json().encode()),
-    ):
+    for name, data in description.files(model).items():
         partial = folder / f".{name}.partial"
         partial.write_bytes(data)
         partial.replace(folder / name)

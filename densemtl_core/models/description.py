@@ -65,6 +65,11 @@ class ModelDescription:
                 raise
             raise InputError(f"{origin}: model.json is damaged ({error!r}); save the checkpoint again") from None
 
+    def files(self, model: DenseMTL) -> dict[str, bytes]:
+        """The two files from which `from_json` and `build` make a network again, as name to bytes."""
+        state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+        return {"model.safetensors": safetensors.torch.save(state), "model.json": self.to_json().encode()}
+
     def build(self, weights: Mapping[str, Tensor] | bytes, origin: str) -> DenseMTL:
         """The network with its weights.
 
