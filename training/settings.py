@@ -19,21 +19,36 @@ __all__ = ["DataSettings", "Settings", "read_settings"]
 
 @dataclass
 class DataSettings:
-    """The procedural street world.
+    """Where samples come from and how they are prepared.
 
     Attributes:
-        style: ``sim`` (clean), ``real`` (textured, noisy) or ``mixed``.
-        size: ``[height, width]`` in pixels.
-        seed: of the world.
-        frames: number of training frames; every epoch shows each once.
-        validation: number of validation frames.
+        dataset: ``street`` (procedural, needs no download), or a key of `training.datasets.DATASETS`.
+        root: the data set's folder; not for the street world.
+        size: ``[height, width]`` in pixels to which everything is resized; null keeps the files' own size.
+        crop: ``[height, width]`` of a random window of the resized training samples; null = all of it.
+        flip: probability of a mirrored training sample.
+        colour: strength of random changes of brightness, contrast and saturation of training samples, 0..1, and a
+            tenth of it as hue (turns); 0 = none.
+        frames: neighbouring frames that come along, ``[-1, 1]`` for self-supervised depth.
+        train: number of training samples: so many of the street world, at most so many of a data set; null = all.
+        validation: the same of the validation split.
+        cache: folder in which prepared samples (before flip, crop and colour) are kept, so that epochs and runs share
+            the work; null = none. Empty it when the data set's files change.
+        options: further arguments of the data set: ``style`` and ``seed`` of the street world, ``variation`` of
+            VKITTI 2, ...
     """
 
-    style: str = "mixed"
-    size: list[int] = field(default_factory=lambda: [192, 320])
-    seed: int = 0
-    frames: int = 10_000
-    validation: int = 64
+    dataset: str = "street"
+    root: str | None = None
+    size: list[int] | None = None
+    crop: list[int] | None = None
+    flip: float = 0.5
+    colour: float = 0.0
+    frames: list[int] = field(default_factory=list)
+    train: int | None = None
+    validation: int | None = None
+    cache: str | None = None
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -45,12 +60,14 @@ class Settings:
         tasks: kinds, or ``{kind: ..., option: ...}``.
         class_list: names and colours of the classes.
         weights: task name to loss weight, 1 where not named.
-        encoder_weights: pretrained backbone (a ``.pth`` state dict or ``.safetensors``, timm's or torchvision's
-            names), or null for a random start.
+        weighting: ``fixed``, or ``uncertainty``: weights learned as homoscedastic uncertainty.
+        encoder_weights: pretrained backbone: ``timm`` (by name from its hub), a file (a ``.pth`` state dict or
+            ``.safetensors``, timm's or torchvision's names), or null for a random start.
+        start: a run folder or checkpoint whose network this one starts from where names and shapes agree.
         precision: ``32-true``, ``bf16-mixed`` or ``16-mixed``.
         devices: how many on each node; -1 = all.
         nodes: number of machines (start the same command on each with torchrun).
-        data: where frames come from.
+        data: where samples come from.
         run: how long and how it trains.
         optimisation: optimiser, learning rates, schedule.
     """
@@ -59,7 +76,9 @@ class Settings:
     tasks: list[Any] = field(default_factory=lambda: ["semantic", "depth", "normals", "edges"])
     class_list: str = "cityscapes19"
     weights: dict[str, float] = field(default_factory=dict)
+    weighting: str = "fixed"
     encoder_weights: str | None = None
+    start: str | None = None
     precision: str = "32-true"
     devices: int = 1
     nodes: int = 1

@@ -8,31 +8,36 @@ python -m training.train --config training/configs/street_first.yaml run.steps=2
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import logging
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import safetensors.torch
 import torch
 from lightning.fabric import Fabric
 from omegaconf import OmegaConf
+from torch.utils.data import Dataset
 
 from densemtl_core.data import class_list
 from densemtl_core.data.sample import Sample
-from densemtl_core.data.street import StreetWorld
 from densemtl_core.errors import InputError
 from densemtl_core.learning.checkpoint import save_checkpoint
 from densemtl_core.learning.evaluation import evaluate
+from densemtl_core.learning.objective import Objective
 from densemtl_core.learning.supervised import SupervisedObjective
 from densemtl_core.learning.trainer import Trainer, checkpoints, read_history
 from densemtl_core.models import DenseMTL, ModelDescription, build_model
-from densemtl_core.models.encoder import Encoder
-from densemtl_core.tasks import make_tasks
+from densemtl_core.tasks import Task, make_tasks
+from training.curves import Curves
+from training.datasets import DATASETS, batches, make_dataset
+from training.panels import sample_panel
 from training.progress import ProgressLine
+from training.provenance import provenance
 from training.settings import Settings, read_settings
+from training.starting_weights import load_encoder, start_from
 
 __all__ = ["main", "run"]
 
@@ -46,12 +51,13 @@ def run(settings: Settings, out: Path, resume: str | None = None) -> dict[str, d
 
     Args:
         settings: of the run.
-        out: folder for ``config.yaml``, ``checkpoints/``, ``history.jsonl``, and at the end ``model.safetensors``,
-            ``model.json``, ``metrics.json``.
+        out: folder for ``config.yaml``, ``provenance.json``, ``checkpoints/``, ``history.jsonl``, ``tensorboard/``,
+            ``panels/``, and at the end ``model.safetensors``, ``model.json``, ``metrics.json``.
         resume: ``last``, or the path of a checkpoint; None starts afresh.
 
     Returns:
-        Validation scores of the final weights (of their moving average, if there is one).
+        Validation scores of the final weights (of their moving average, if there is one); on other processes than
+        the first, nothing.
     """
     if resume is None and checkpoints(out):
         raise InputError(f"{out} holds a run already; go on with --resume last, or give another --out")
@@ -63,40 +69,115 @@ def run(settings: Settings, out: Path, resume: str | None = None) -> dict[str, d
     classes = class_list(settings.class_list)
     tasks = make_tasks(settings.tasks, class_names=classes.classes, palette=classes.palette)
     model = build_model(settings.preset, tasks)
-    if settings.encoder_weights:
-        load_encoder(model, settings.encoder_weights)
-    elif resume is None:
-        log.warning("encoder starts from RANDOM weights; pretrained ones (encoder_weights=FILE) learn much faster")
-    height, width = settings.data.size
-    train_set, validation_set = _street(settings, "train"), _street(settings, "val")
+    if resume is None:
+        _start(model, settings)
+    names = [task.name for task in tasks]
+    train_set = make_dataset(settings.data, names, settings.class_list, "train")
+    validation_set = _validation_set(settings, names)
+    objective = make_objective(settings, tasks)
     if fabric.is_global_zero:
         if resume is not None:
             _tell_changes(settings, out)
         out.mkdir(parents=True, exist_ok=True)
         (out / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.structured(settings)))
+        (out / "provenance.json").write_text(json.dumps(provenance(), indent=1) + "\n")
 
-    objective = SupervisedObjective(tasks, settings.weights)
     progress = ProgressLine(settings.run.steps)
-    trainer = Trainer(fabric, model, objective, settings.run, settings.optimisation, out, progress.show)
-    if resume is not None:
-        trainer.resume(None if resume == "last" else Path(resume))
-        progress.first = trainer.step
-        log.info("resumed at step %d", trainer.step)
-    log.info("%s, %s, %d steps", settings.preset, "+".join(t.name for t in tasks), settings.run.steps)
-    with progress:
-        trainer.fit(train_set)
-    final = trainer.average.model if trainer.average is not None else model
-    scores: dict[str, dict[str, float]] = {}
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(progress)
+        trainer = Trainer(fabric, model, objective, settings.run, settings.optimisation, out)
+        if resume is not None:
+            trainer.resume(None if resume == "last" else Path(resume))
+            progress.first = trainer.step
+            log.info("resumed at step %d", trainer.step)
+        curves = stack.enter_context(Curves(out, trainer.step)) if fabric.is_global_zero else None
+        log.info(
+            "%s, %s, %d of %s, %d steps",
+            settings.preset,
+            "+".join(names),
+            len(train_set),  # type: ignore[arg-type]
+            settings.data.dataset,
+            settings.run.steps,
+        )
+
+        def record(figures: Mapping[str, float]) -> None:
+            progress.show(figures)
+            if curves is not None:
+                curves.losses(figures)
+
+        def validate() -> dict[str, dict[str, float]]:
+            if validation_set is None:
+                return {}
+            scores = {}
+            if curves is not None:
+                scores = evaluate(trainer.judged, tasks, batches(validation_set, settings.run.batch))
+                curves.scores(trainer.step, scores)
+                curves.picture(trainer.step, sample_panel(trainer.judged, tasks, _shown(validation_set)))
+                for name, values in scores.items():
+                    log.info("%-9s %s", name, "  ".join(f"{k} {v:.4f}" for k, v in values.items()))
+            fabric.barrier()
+            return scores
+
+        trainer.record = record
+        trainer.fit(train_set, validate)
+        scores = validate()
     if fabric.is_global_zero:
-        save_checkpoint(out, final, ModelDescription(settings.preset, tasks, (height, width)))
-        scores = evaluate(final, tasks, _validation(validation_set, settings.run.batch))
-        frames = len(validation_set)
-        dataset = f"street world, val, {settings.data.style}, {height}x{width}, {frames} frames"
-        report = {"dataset": dataset, "scores": scores, "history": read_history(out)}
-        (out / "metrics.json").write_text(json.dumps(report, indent=1) + "\n")
-        for name, values in scores.items():
-            log.info("%-9s %s", name, "  ".join(f"{k} {v:.4f}" for k, v in values.items()))
+        size = _input_size(settings, train_set)
+        save_checkpoint(out, trainer.judged, ModelDescription(settings.preset, tasks, size))
+        report = {
+            "dataset": _described(settings, validation_set),
+            "classes": settings.class_list,
+            "seed": settings.run.seed,
+            "scores": scores,
+            "history": read_history(out),
+        }
+        (out / "metrics.json").write_text(json.dumps(report, indent=1).replace("NaN", "null") + "\n")
     return scores
+
+
+def make_objective(settings: Settings, tasks: Sequence[Task]) -> Objective:
+    """What the run minimises."""
+    return SupervisedObjective(tasks, settings.weights)
+
+
+def _start(model: DenseMTL, settings: Settings) -> None:
+    if settings.encoder_weights:
+        load_encoder(model, settings.encoder_weights)
+    if settings.start:
+        start_from(model, settings.start)
+    elif not settings.encoder_weights:
+        log.warning("encoder starts from RANDOM weights; pretrained ones (encoder_weights=FILE) learn much faster")
+
+
+def _validation_set(settings: Settings, names: Sequence[str]) -> Dataset[Sample] | None:
+    source = DATASETS.get(settings.data.dataset)
+    if source is not None and source.validation is None:
+        log.warning("%s has no labelled validation split: nothing is judged", settings.data.dataset)
+        return None
+    return make_dataset(settings.data, names, settings.class_list, "val")
+
+
+def _shown(dataset: Dataset[Sample]) -> list[Sample]:
+    """Four samples, the same at every validation of every run, evenly spread."""
+    length = len(dataset)  # type: ignore[arg-type]
+    return [dataset[i * length // min(4, length)] for i in range(min(4, length))]
+
+
+def _described(settings: Settings, dataset: Dataset[Sample] | None) -> str:
+    """What the scores were taken on, for people."""
+    data = settings.data
+    if dataset is None:
+        return f"{data.dataset}: not judged"
+    size = "files' own size" if data.size is None else f"{data.size[0]}x{data.size[1]}"
+    options = "".join(f", {name} {value}" for name, value in data.options.items())
+    return f"{data.dataset}, val, {size}, {len(dataset)} frames{options}"  # type: ignore[arg-type]
+
+
+def _input_size(settings: Settings, dataset: Dataset[Sample]) -> tuple[int, int]:
+    """The frames that the network was made for."""
+    data = settings.data
+    height, width = data.size if data.size is not None else dataset[0].image.shape[-2:]
+    return int(height), int(width)
 
 
 def _check(settings: Settings, out: Path) -> None:
@@ -136,24 +217,6 @@ def _tell_changes(settings: Settings, out: Path) -> None:
             log.warning("resumed with other settings: %s was %s, is now %s", group, old, new)
 
 
-def load_encoder(model: DenseMTL, path: str) -> None:
-    """Fill the encoder with pretrained weights from a file."""
-    file = Path(path)
-    if not file.is_file():
-        raise InputError(f"encoder weights not found: {file}; leave encoder_weights out to start from random weights")
-    try:
-        state = (
-            safetensors.torch.load_file(file)
-            if file.suffix == ".safetensors"
-            else torch.load(file, map_location="cpu", weights_only=True)
-        )
-    except Exception:  # torch and safetensors raise many types, with advice that is not ours to give
-        raise InputError(f"encoder weights {file}: no state dict (.pth of tensors only, or .safetensors)") from None
-    backbone = getattr(model.encoder, "backbone", model.encoder)
-    assert isinstance(backbone, Encoder)  # noqa: S101  (every preset's encoder is one or holds one)
-    backbone.load_backbone(state, str(file))
-
-
 def _fabric(settings: Settings) -> Fabric:
     processes = settings.devices * settings.nodes
     fabric = Fabric(
@@ -161,26 +224,11 @@ def _fabric(settings: Settings) -> Fabric:
         devices=settings.devices,
         num_nodes=settings.nodes,
         precision=settings.precision,
-        strategy="ddp" if processes > 1 or settings.devices == -1 else "auto",
+        # Labels may be missing from a batch: then a whole decoder has no gradient, which plain DDP takes for a fault.
+        strategy="ddp_find_unused_parameters_true" if processes > 1 or settings.devices == -1 else "auto",
     )
     fabric.launch()
     return fabric
-
-
-def _street(settings: Settings, split: str) -> StreetWorld:
-    height, width = settings.data.size
-    length = settings.data.frames if split == "train" else settings.data.validation
-    return StreetWorld(
-        seed=settings.data.seed,
-        split=split,
-        size=(height, width),
-        style=settings.data.style,
-        length=max(length, settings.run.batch),
-    )
-
-
-def _validation(world: StreetWorld, batch: int) -> Iterable[Sample]:
-    return (world.batch(range(first, min(first + batch, len(world)))) for first in range(0, len(world), batch))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -34,25 +34,32 @@ def step_indices(length: int, batch: int, seed: int, step: int, rank: int = 0, r
     return order[position * batch : (position + 1) * batch][rank::ranks].tolist()
 
 
-class _Steps(torch.utils.data.Sampler[list[int]]):
+class _Steps(torch.utils.data.Sampler[tuple[int, list[int]]]):
     def __init__(self, length: int, batch: int, seed: int, steps: range, rank: int, ranks: int) -> None:
         self.length, self.batch, self.seed, self.steps, self.rank, self.ranks = length, batch, seed, steps, rank, ranks
 
-    def __iter__(self) -> Iterator[list[int]]:
+    def __iter__(self) -> Iterator[tuple[int, list[int]]]:
         for step in self.steps:
-            yield step_indices(self.length, self.batch, self.seed, step, self.rank, self.ranks)
+            indices = step_indices(self.length, self.batch, self.seed, step, self.rank, self.ranks)
+            yield step // (self.length // self.batch), indices
 
     def __len__(self) -> int:
         return len(self.steps)
 
 
 class _Batches(Dataset[Sample]):
-    """Whole batches by their indices; uses a data set's own ``batch`` where it has one."""
+    """Whole batches by (epoch, indices); uses a data set's own ``batch`` and ``set_epoch`` where it has them.
+
+    The epoch travels with the indices: a loader's process cannot be told of it in any other way.
+    """
 
     def __init__(self, dataset: Dataset[Sample]) -> None:
         self.dataset = dataset
 
-    def __getitem__(self, indices: Sequence[int]) -> Sample:
+    def __getitem__(self, item: tuple[int, Sequence[int]]) -> Sample:
+        epoch, indices = item
+        if hasattr(self.dataset, "set_epoch"):
+            self.dataset.set_epoch(epoch)
         own: Any = getattr(self.dataset, "batch", None)
         made: Sample = own(indices) if own else collate([self.dataset[i] for i in indices])
         return made

@@ -24,6 +24,8 @@ class Optimisation:
         optimiser: ``adamw``, ``adam`` or ``sgd``.
         lr: peak learning rate of everything but the encoder.
         encoder_lr: peak learning rate of the encoder.
+        objective_lr: peak learning rate of what the objective learns itself (a pose network, task uncertainties);
+            null = ``lr``.
         betas: of Adam; the first is the momentum of SGD.
         weight_decay: of all weights.
         schedule: ``cosine`` to zero; ``step``, a tenth after ``step_at`` of the run (published); ``poly``, power 0.9;
@@ -36,6 +38,7 @@ class Optimisation:
     optimiser: str = "adamw"
     lr: float = 1e-3
     encoder_lr: float = 5e-4
+    objective_lr: float | None = None
     betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
     weight_decay: float = 1e-4
     schedule: str = "cosine"
@@ -45,18 +48,22 @@ class Optimisation:
 
 
 def make_optimiser(
-    how: Optimisation, encoder: Iterable[nn.Parameter], rest: Iterable[nn.Parameter]
+    how: Optimisation,
+    encoder: Iterable[nn.Parameter],
+    rest: Iterable[nn.Parameter],
+    objective: Iterable[nn.Parameter] = (),
 ) -> torch.optim.Optimizer:
-    """An optimiser with the encoder's parameters at their own rate.
+    """An optimiser with the encoder's and the objective's parameters at their own rates.
 
     Raises:
         InputError: unknown optimiser or schedule.
     """
     if how.schedule not in SCHEDULES:
         raise InputError(f"optimisation.schedule is {how.schedule!r}; known: {', '.join(SCHEDULES)}")
+    objective_lr = how.lr if how.objective_lr is None else how.objective_lr
     groups = [
-        {"params": [p for p in encoder if p.requires_grad], "lr": how.encoder_lr, "peak": how.encoder_lr},
-        {"params": [p for p in rest if p.requires_grad], "lr": how.lr, "peak": how.lr},
+        {"params": [p for p in parameters if p.requires_grad], "lr": lr, "peak": lr}
+        for parameters, lr in ((encoder, how.encoder_lr), (rest, how.lr), (objective, objective_lr))
     ]
     groups = [g for g in groups if g["params"]]
     beta1, beta2 = how.betas

@@ -109,16 +109,16 @@ def _unpack(tree: Any, tensors: Mapping[str, Tensor]) -> Any:
     return values if kind == "l" else tuple(values)
 
 
-def random_state() -> dict[str, Any]:
-    """The state of every random generator that training draws from."""
-    state: dict[str, Any] = {"cpu": torch.get_rng_state()}
+def random_state() -> dict[str, Tensor]:
+    """The state of every random generator that this process's training draws from."""
+    state = {"cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
-        state["cuda"] = torch.cuda.get_rng_state_all()
+        state["cuda"] = torch.cuda.get_rng_state()
     return state
 
 
-def restore_random_state(state: Mapping[str, Any]) -> None:
+def restore_random_state(state: Mapping[str, Tensor]) -> None:
     """Put the generators back to where `random_state` found them."""
-    torch.set_rng_state(state["cpu"])
+    torch.set_rng_state(state["cpu"].cpu())
     if torch.cuda.is_available() and "cuda" in state:
-        torch.cuda.set_rng_state_all(list(state["cuda"]))
+        torch.cuda.set_rng_state(state["cuda"].cpu())

@@ -8,12 +8,13 @@ from torch import Tensor
 
 from densemtl_core.data.sample import Sample
 from densemtl_core.errors import InputError
+from densemtl_core.learning.objective import Objective
 from densemtl_core.tasks import Task
 
 __all__ = ["SupervisedObjective"]
 
 
-class SupervisedObjective:
+class SupervisedObjective(Objective):
     """``sum_t w_t mean_s L_t(scale s)``, with the heads before and after the exchange as scales.
 
     Args:
@@ -26,6 +27,7 @@ class SupervisedObjective:
     """
 
     def __init__(self, tasks: Sequence[Task], weights: Mapping[str, float] | None = None) -> None:
+        super().__init__()
         self.tasks = tuple(tasks)
         self.weights = {task.name: 1.0 for task in tasks}
         for name, weight in (weights or {}).items():
@@ -35,7 +37,7 @@ class SupervisedObjective:
                 )
             self.weights[name] = float(weight)
 
-    def __call__(self, outputs: Mapping[str, Sequence[Tensor]], batch: Sample) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(self, outputs: Mapping[str, Sequence[Tensor]], batch: Sample) -> tuple[Tensor, dict[str, Tensor]]:
         """Score a batch.
 
         Args:

@@ -13,34 +13,51 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from lightning.fabric import Fabric
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from densemtl_core.data.sample import Sample
 from densemtl_core.errors import InputError
 from densemtl_core.learning.batch_stream import batch_stream
+from densemtl_core.learning.objective import Objective
 from densemtl_core.learning.optimisation import Optimisation, make_optimiser, set_rates
 from densemtl_core.learning.state_files import random_state, read_state, restore_random_state, write_state
 from densemtl_core.learning.weight_average import WeightAverage
 from densemtl_core.models import DenseMTL
 
-__all__ = ["Objective", "RunSettings", "Trainer"]
+__all__ = ["RunSettings", "Trainer"]
 
 log = logging.getLogger(__name__)
 
 CHECKPOINTS = "checkpoints"
 
 
-class Objective(Protocol):
-    """Scores what the network gives for a batch."""
+class Learner(nn.Module):
+    """The network and its objective as one module: one wrapper for all processes' gradients.
 
-    def __call__(self, outputs: Mapping[str, Any], batch: Sample) -> tuple[Tensor, dict[str, Tensor]]:
-        """The total loss, and its parts, detached, for people."""
-        ...
+    Args:
+        model: the network.
+        objective: scores its outputs.
+    """
+
+    def __init__(self, model: nn.Module, objective: Objective) -> None:
+        super().__init__()
+        self.model, self.objective = model, objective
+
+    def forward(
+        self, image: Tensor, labels: Mapping[str, Tensor], intrinsics: Tensor | None, name: str
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The fields of a batched sample to the total loss and its parts."""
+        # Losses are taken in full precision: half a percent of a depth, or the difference of two pictures, is less
+        # than what bfloat16 can tell apart.
+        outputs = {task: [raw.float() for raw in raws] for task, raws in self.model(image).items()}
+        with torch.autocast(image.device.type, enabled=False):
+            total, parts = self.objective(outputs, Sample(image, labels, intrinsics, name))
+        return total, parts
 
 
 @dataclass
@@ -56,6 +73,7 @@ class RunSettings:
         log_every: steps between two records.
         checkpoint_every: steps between two checkpoints; the last step always has one.
         keep: newest checkpoints that are kept.
+        validate_every: steps between two validations; 0 = only at the end.
     """
 
     steps: int = 1000
@@ -66,6 +84,7 @@ class RunSettings:
     log_every: int = 20
     checkpoint_every: int = 200
     keep: int = 2
+    validate_every: int = 0
 
 
 class Trainer:
@@ -74,7 +93,7 @@ class Trainer:
     Args:
         fabric: launched; says on which devices, in which precision.
         model: on any device.
-        objective: gives the loss.
+        objective: gives the loss; what it has to learn is learnt beside the network.
         settings: of the run.
         optimisation: learning rates and the like.
         folder: for ``checkpoints/`` and ``history.jsonl``.
@@ -102,19 +121,30 @@ class Trainer:
         self.optimisation = optimisation
         encoder = set(model.encoder.parameters())
         rest = (p for p in model.parameters() if p not in encoder)
-        optimiser = make_optimiser(optimisation, model.encoder.parameters(), rest)
+        optimiser = make_optimiser(optimisation, model.encoder.parameters(), rest, objective.parameters())
         # The average is taken of the bare network: Fabric's wrapper only changes how it is called.
         self.bare = model
-        self.model, self.optimiser = fabric.setup(model, optimiser)
+        self.learner, self.optimiser = fabric.setup(Learner(model, objective), optimiser)
         self.average = WeightAverage(model, settings.average) if settings.average else None
         self.step = 0
 
-    def fit(self, dataset: Dataset[Sample], after_checkpoint: Callable[[], None] = lambda: None) -> None:
+    @property
+    def judged(self) -> DenseMTL:
+        """The network that validation judges: the average of the weights where there is one."""
+        return self.bare if self.average is None else self.average.model  # type: ignore[return-value]
+
+    def fit(
+        self,
+        dataset: Dataset[Sample],
+        validate: Callable[[], None] = lambda: None,
+        after_checkpoint: Callable[[], None] = lambda: None,
+    ) -> None:
         """Train from `step` to the end.
 
         Args:
             dataset: of unbatched samples.
-            after_checkpoint: called after each checkpoint, on every process: validation, pictures.
+            validate: called every ``validate_every`` steps, on every process; it may not draw random numbers.
+            after_checkpoint: called after each checkpoint, on every process.
 
         Raises:
             FloatingPointError: the loss is not finite; the message names the step, the losses and the samples.
@@ -125,7 +155,7 @@ class Trainer:
             workers=settings.workers, rank=fabric.global_rank, ranks=fabric.world_size,
         )  # fmt: skip
         start, first = time.monotonic(), self.step
-        self.model.train()
+        self.learner.train()
         for batch in batches:
             total, parts = self._update(batch)
             if self.step % settings.log_every == 0 or self.step == settings.steps:
@@ -138,13 +168,15 @@ class Trainer:
             if self.step % settings.checkpoint_every == 0 or self.step == settings.steps:
                 self.save()
                 after_checkpoint()
-                self.model.train()
+            if settings.validate_every and self.step % settings.validate_every == 0 and self.step < settings.steps:
+                validate()
+                self.learner.train()
 
     def _update(self, batch: Sample) -> tuple[Tensor, dict[str, Tensor]]:
         device = self.fabric.device
         labels = {name: label.to(device, non_blocking=True) for name, label in batch.labels.items()}
-        batch = Sample(batch.image.to(device, non_blocking=True), labels, batch.intrinsics, batch.name)
-        total, parts = self.objective(self.model(batch.image), batch)
+        intrinsics = None if batch.intrinsics is None else batch.intrinsics.to(device)
+        total, parts = self.learner(batch.image.to(device, non_blocking=True), labels, intrinsics, batch.name)
         if not torch.isfinite(total):
             losses = ", ".join(f"{k} {float(v):.4g}" for k, v in parts.items())
             raise FloatingPointError(
@@ -155,7 +187,7 @@ class Trainer:
         self.fabric.backward(total)
         if self.optimisation.clip:
             norm = self.optimisation.clip
-            self.fabric.clip_gradients(self.model, self.optimiser, max_norm=norm, error_if_nonfinite=False)
+            self.fabric.clip_gradients(self.learner, self.optimiser, max_norm=norm, error_if_nonfinite=False)
         self.optimiser.step()
         self.step += 1
         if self.average is not None:
@@ -166,12 +198,14 @@ class Trainer:
 
     def save(self) -> None:
         """Write a checkpoint of this step, and remove those older than the newest ``keep``."""
+        random = self._gathered_random_state()
         if self.fabric.is_global_zero:
             state: dict[str, Any] = {
                 "step": self.step,
                 "model": self.bare.state_dict(),
+                "objective": self.objective.state_dict(),
                 "optimiser": self.optimiser.state_dict(),
-                "random": random_state(),
+                "random": random,
             }
             if self.average is not None:
                 state["average"] = {"updates": self.average.updates, "model": self.average.model.state_dict()}
@@ -199,6 +233,7 @@ class Trainer:
             raise InputError(f"checkpoint {checkpoint} was made {kind} run.average; resume with the same settings")
         try:
             self.bare.load_state_dict(state["model"])
+            self.objective.load_state_dict(state["objective"])
             self.optimiser.load_state_dict(state["optimiser"])
             if self.average is not None:
                 self.average.model.load_state_dict(state["average"]["model"])
@@ -206,14 +241,29 @@ class Trainer:
         except (RuntimeError, ValueError, KeyError) as error:
             line = str(error).splitlines()[0]
             raise InputError(f"checkpoint {checkpoint} is of another network or optimiser ({line})") from None
-        restore_random_state(state["random"])
         self.step = state["step"]
+        if len(state["random"]) == self.fabric.world_size:
+            restore_random_state(state["random"][self.fabric.global_rank])
+        else:
+            log.warning(
+                "the checkpoint is of %d processes, this run has %d: random numbers begin anew",
+                len(state["random"]),
+                self.fabric.world_size,
+            )
         if self.fabric.is_global_zero:
             kept = [r for r in read_history(self.folder) if r["step"] <= self.step]
             partial = self.folder / ".history.partial"
             partial.write_text("".join(json.dumps(r) + "\n" for r in kept))
             partial.replace(self.folder / "history.jsonl")
         self.fabric.barrier()
+
+    def _gathered_random_state(self) -> list[dict[str, Tensor]]:
+        """Every process's, in their order: dropout of each goes on where it was."""
+        own = random_state()
+        if self.fabric.world_size == 1:
+            return [own]
+        gathered: Any = self.fabric.all_gather(own)
+        return [{name: state[rank] for name, state in gathered.items()} for rank in range(self.fabric.world_size)]
 
     def _write_record(self, record: Mapping[str, float]) -> None:
         if self.fabric.is_global_zero:

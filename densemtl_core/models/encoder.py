@@ -31,6 +31,7 @@ class Encoder(nn.Module):
             near = ", ".join(timm.list_models(f"{backbone[:6]}*")[:5]) or "see timm.list_models()"
             raise InputError(f"unknown encoder {backbone!r}; timm names like it: {near}")
         stride: dict[str, Any] = {} if output_stride == 32 else {"output_stride": output_stride}
+        self.name = backbone
         self.body = timm.create_model(backbone, features_only=True, pretrained=False, **stride)
         info: Any = self.body.feature_info
         self.channels: list[int] = info.channels()

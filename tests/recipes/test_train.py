@@ -13,7 +13,7 @@ import pytest
 from densemtl_core.runtime import Predictor
 
 ROOT = Path(__file__).resolve().parents[2]
-TINY = ["run.steps=2", "run.batch=2", "run.workers=0", "data.size=[64,96]", "data.frames=4", "data.validation=2"]
+TINY = ["run.steps=2", "run.batch=2", "run.workers=0", "data.size=[64,96]", "data.train=4", "data.validation=2"]
 CONFIGS = sorted(ROOT.glob("training/configs/*.yaml"))
 
 
@@ -28,8 +28,8 @@ def test_from_configuration_to_prediction(config, tmp_path):
     trained = run("-m", "training.train", "--config", str(config), "--out", str(out), *TINY)
     assert trained.returncode == 0, trained.stderr
     assert "RANDOM weights" in trained.stderr
-    expected = ["checkpoints", "config.yaml", "history.jsonl", "metrics.json", "model.json", "model.safetensors"]
-    assert sorted(p.name for p in out.iterdir()) == expected
+    files = ["config.yaml", "history.jsonl", "metrics.json", "model.json", "model.safetensors", "provenance.json"]
+    assert sorted(p.name for p in out.iterdir()) == sorted([*files, "checkpoints", "panels", "tensorboard"])
     metrics = json.loads((out / "metrics.json").read_text())
     assert set(metrics["scores"]) == {"semantic", "depth", "normals", "edges"}
     assert metrics["history"][-1]["step"] == 2

@@ -1,0 +1,116 @@
+"""What a network starts from: a pretrained encoder, or another run."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import huggingface_hub as hub
+import safetensors.torch
+import timm
+import torch
+from torch import Tensor
+
+from densemtl_core.errors import InputError
+from densemtl_core.learning.checkpoint import load_checkpoint
+from densemtl_core.models import DenseMTL
+from densemtl_core.models.encoder import Encoder
+
+__all__ = ["load_encoder", "start_from"]
+
+log = logging.getLogger("densemtl.train")
+
+
+def load_encoder(model: DenseMTL, weights: str) -> None:
+    """Fill the encoder with pretrained weights.
+
+    Args:
+        model: of any preset.
+        weights: ``timm`` asks timm's hub by the encoder's name; anything else is a file.
+
+    Raises:
+        InputError: no such file, no weights in it, or weights of another architecture.
+    """
+    backbone = getattr(model.encoder, "backbone", model.encoder)
+    assert isinstance(backbone, Encoder)  # noqa: S101  (every preset's encoder is one or holds one)
+    if weights == "timm":
+        state = _from_hub(backbone.name)
+        if state is not None:
+            backbone.load_backbone(state, f"timm's {backbone.name}")
+        return
+    file = Path(weights)
+    if not file.is_file():
+        raise InputError(f"encoder weights not found: {file}; leave encoder_weights out to start from random weights")
+    try:
+        state = (
+            safetensors.torch.load_file(file)
+            if file.suffix == ".safetensors"
+            else torch.load(file, map_location="cpu", weights_only=True)
+        )
+    except Exception:  # torch and safetensors raise many types, with advice that is not ours to give
+        raise InputError(f"encoder weights {file}: no state dict (.pth of tensors only, or .safetensors)") from None
+    backbone.load_backbone(state, str(file))
+
+
+def _from_hub(name: str) -> dict[str, Tensor] | None:
+    try:
+        # Offline the hub's client retries for most of a minute, then looks into its cache: go there at once.
+        with _quiet_hub(offline=not _resolves(hub.constants.ENDPOINT)):
+            return dict(timm.create_model(name, pretrained=True).state_dict())
+    except Exception as error:  # offline, no such weights, a hub that refuses: each raises its own type
+        log.warning(
+            "encoder starts from RANDOM weights: timm's hub gave none for %s (%s); give encoder_weights=FILE",
+            name,
+            type(error).__name__,
+        )
+        return None
+
+
+def _resolves(address: str) -> bool:
+    try:
+        return bool(socket.getaddrinfo(urlsplit(address).hostname, 443))
+    except OSError:
+        return False
+
+
+@contextlib.contextmanager
+def _quiet_hub(offline: bool) -> Iterator[None]:
+    logger = logging.getLogger("huggingface_hub")
+    before = logger.level, hub.constants.HF_HUB_OFFLINE
+    logger.setLevel(logging.CRITICAL)
+    hub.constants.HF_HUB_OFFLINE = offline or before[1]
+    try:
+        yield
+    finally:
+        logger.setLevel(before[0])
+        hub.constants.HF_HUB_OFFLINE = before[1]
+
+
+def start_from(model: DenseMTL, folder: str) -> None:
+    """Take over the weights of another run's network wherever name and shape agree.
+
+    Heads of other class lists, tasks that it did not have: these start at random, and the log says how many.
+
+    Raises:
+        InputError: no checkpoint there, or nothing in it fits.
+    """
+    other, description = load_checkpoint(folder)
+    own, given = model.state_dict(), other.state_dict()
+    fitting = {name: value for name, value in given.items() if name in own and own[name].shape == value.shape}
+    learned = [name for name in own if not name.endswith("num_batches_tracked")]
+    taken = [name for name in learned if name in fitting]
+    if not taken:
+        raise InputError(f"start={folder} is a {description.preset}: none of its tensors fits this network")
+    model.load_state_dict(fitting, strict=False)
+    rest = sorted({name.rsplit(".", 1)[0] for name in learned if name not in fitting})
+    log.info(
+        "started from %s: %d of %d tensors%s",
+        folder,
+        len(taken),
+        len(learned),
+        f"; at random: {', '.join(rest[:4])}{' ...' if len(rest) > 4 else ''}" if rest else "",
+    )
