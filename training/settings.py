@@ -14,7 +14,7 @@ from densemtl_core.errors import InputError
 from densemtl_core.learning.optimisation import Optimisation
 from densemtl_core.learning.trainer import RunSettings
 
-__all__ = ["DataSettings", "Settings", "read_settings"]
+__all__ = ["DataSettings", "SelfSupervision", "Settings", "read_settings"]
 
 
 @dataclass
@@ -52,6 +52,28 @@ class DataSettings:
 
 
 @dataclass
+class SelfSupervision:
+    """Depth that is learnt from video, without its label.
+
+    Attributes:
+        task: name of the depth task.
+        pose: backbone (timm's name) of the network that tells the camera's motion, or ``labels``: the data has
+            odometry, and depth is metric.
+        pose_weights: pretrained weights of that backbone, as ``encoder_weights``.
+        weight: of the photometric loss, beside the other tasks'.
+        smoothness: weight of the smoothness within it.
+        automask: leave out what looks better unmoved.
+    """
+
+    task: str = "depth"
+    pose: str = "resnet18"
+    pose_weights: str | None = None
+    weight: float = 1.0
+    smoothness: float = 1e-3
+    automask: bool = True
+
+
+@dataclass
 class Settings:
     """A training run.
 
@@ -61,6 +83,7 @@ class Settings:
         class_list: names and colours of the classes.
         weights: task name to loss weight, 1 where not named.
         weighting: ``fixed``, or ``uncertainty``: weights learned as homoscedastic uncertainty.
+        self_supervised: learn depth from neighbouring frames (``data.frames``) instead of its label.
         encoder_weights: pretrained backbone: ``timm`` (by name from its hub), a file (a ``.pth`` state dict or
             ``.safetensors``, timm's or torchvision's names), or null for a random start.
         start: a run folder or checkpoint whose network this one starts from where names and shapes agree.
@@ -77,6 +100,7 @@ class Settings:
     class_list: str = "cityscapes19"
     weights: dict[str, float] = field(default_factory=dict)
     weighting: str = "fixed"
+    self_supervised: SelfSupervision | None = None
     encoder_weights: str | None = None
     start: str | None = None
     precision: str = "32-true"

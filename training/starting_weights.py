@@ -7,6 +7,7 @@ import logging
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol
 from urllib.parse import urlsplit
 
 import huggingface_hub as hub
@@ -20,31 +21,45 @@ from densemtl_core.learning.checkpoint import load_checkpoint
 from densemtl_core.models import DenseMTL
 from densemtl_core.models.encoder import Encoder
 
-__all__ = ["load_encoder", "start_from"]
+__all__ = ["load_encoder", "load_pretrained", "start_from"]
 
 log = logging.getLogger("densemtl.train")
 
 
+class HasBackbone(Protocol):
+    """What pretrained weights can be loaded into."""
+
+    def load_backbone(self, state: dict[str, Tensor], origin: str) -> None:
+        """Take over weights, or refuse those of another architecture."""
+
+
 def load_encoder(model: DenseMTL, weights: str) -> None:
-    """Fill the encoder with pretrained weights.
+    """Fill the encoder with pretrained weights; see `load_pretrained`."""
+    encoder = getattr(model.encoder, "backbone", model.encoder)
+    assert isinstance(encoder, Encoder)  # noqa: S101  (every preset's encoder is one or holds one)
+    load_pretrained(encoder, encoder.name, weights, "encoder")
+
+
+def load_pretrained(into: HasBackbone, architecture: str, weights: str, what: str) -> None:
+    """Fill a backbone with pretrained weights.
 
     Args:
-        model: of any preset.
-        weights: ``timm`` asks timm's hub by the encoder's name; anything else is a file.
+        into: the module.
+        architecture: timm's name of its backbone.
+        weights: ``timm`` asks timm's hub by that name; anything else is a file.
+        what: its name in messages.
 
     Raises:
         InputError: no such file, no weights in it, or weights of another architecture.
     """
-    backbone = getattr(model.encoder, "backbone", model.encoder)
-    assert isinstance(backbone, Encoder)  # noqa: S101  (every preset's encoder is one or holds one)
     if weights == "timm":
-        state = _from_hub(backbone.name)
+        state = _from_hub(architecture, what)
         if state is not None:
-            backbone.load_backbone(state, f"timm's {backbone.name}")
+            into.load_backbone(state, f"timm's {architecture}")
         return
     file = Path(weights)
     if not file.is_file():
-        raise InputError(f"encoder weights not found: {file}; leave encoder_weights out to start from random weights")
+        raise InputError(f"{what} weights not found: {file}; leave {what}_weights out to start from random weights")
     try:
         state = (
             safetensors.torch.load_file(file)
@@ -52,20 +67,22 @@ def load_encoder(model: DenseMTL, weights: str) -> None:
             else torch.load(file, map_location="cpu", weights_only=True)
         )
     except Exception:  # torch and safetensors raise many types, with advice that is not ours to give
-        raise InputError(f"encoder weights {file}: no state dict (.pth of tensors only, or .safetensors)") from None
-    backbone.load_backbone(state, str(file))
+        raise InputError(f"{what} weights {file}: no state dict (.pth of tensors only, or .safetensors)") from None
+    into.load_backbone(state, str(file))
 
 
-def _from_hub(name: str) -> dict[str, Tensor] | None:
+def _from_hub(name: str, what: str) -> dict[str, Tensor] | None:
     try:
         # Offline the hub's client retries for most of a minute, then looks into its cache: go there at once.
         with _quiet_hub(offline=not _resolves(hub.constants.ENDPOINT)):
             return dict(timm.create_model(name, pretrained=True).state_dict())
     except Exception as error:  # offline, no such weights, a hub that refuses: each raises its own type
         log.warning(
-            "encoder starts from RANDOM weights: timm's hub gave none for %s (%s); give encoder_weights=FILE",
+            "%s starts from RANDOM weights: timm's hub gave none for %s (%s); give %s_weights=FILE",
+            what,
             name,
             type(error).__name__,
+            what,
         )
         return None
 

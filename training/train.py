@@ -19,20 +19,19 @@ from pathlib import Path
 import torch
 from lightning.fabric import Fabric
 from omegaconf import OmegaConf
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Subset
 
 from densemtl_core.data import class_list
 from densemtl_core.data.sample import Sample
 from densemtl_core.errors import InputError
 from densemtl_core.learning.checkpoint import save_checkpoint
-from densemtl_core.learning.evaluation import evaluate
-from densemtl_core.learning.objective import Objective
-from densemtl_core.learning.supervised import SupervisedObjective
+from densemtl_core.learning.evaluation import gather_metrics, judge
 from densemtl_core.learning.trainer import Trainer, checkpoints, read_history
 from densemtl_core.models import DenseMTL, ModelDescription, build_model
-from densemtl_core.tasks import Task, make_tasks
+from densemtl_core.tasks import make_tasks
 from training.curves import Curves
 from training.datasets import DATASETS, batches, make_dataset
+from training.objectives import make_objective
 from training.panels import sample_panel
 from training.progress import ProgressLine
 from training.provenance import provenance
@@ -69,12 +68,12 @@ def run(settings: Settings, out: Path, resume: str | None = None) -> dict[str, d
     classes = class_list(settings.class_list)
     tasks = make_tasks(settings.tasks, class_names=classes.classes, palette=classes.palette)
     model = build_model(settings.preset, tasks)
-    if resume is None:
-        _start(model, settings)
     names = [task.name for task in tasks]
     train_set = make_dataset(settings.data, names, settings.class_list, "train")
     validation_set = _validation_set(settings, names)
-    objective = make_objective(settings, tasks)
+    objective = make_objective(settings, tasks, fresh=resume is None)
+    if resume is None:
+        _start(model, settings)
     if fabric.is_global_zero:
         if resume is not None:
             _tell_changes(settings, out)
@@ -105,22 +104,28 @@ def run(settings: Settings, out: Path, resume: str | None = None) -> dict[str, d
             if curves is not None:
                 curves.losses(figures)
 
-        def validate() -> dict[str, dict[str, float]]:
+        def validate(quick: bool = True) -> dict[str, dict[str, float]]:
             if validation_set is None:
                 return {}
-            scores = {}
-            if curves is not None:
-                scores = evaluate(trainer.judged, tasks, batches(validation_set, settings.run.batch))
-                curves.scores(trainer.step, scores)
-                curves.picture(trainer.step, sample_panel(trainer.judged, tasks, _shown(validation_set)))
-                for name, values in scores.items():
-                    log.info("%-9s %s", name, "  ".join(f"{k} {v:.4f}" for k, v in values.items()))
-            fabric.barrier()
+            # Every process judges a part.
+            part = Subset(
+                validation_set,
+                range(fabric.global_rank, len(validation_set), fabric.world_size),  # type: ignore[arg-type]
+            )
+            metrics = judge(trainer.judged, tasks, batches(part, settings.run.batch), quick)
+            gather_metrics(fabric, metrics)
+            if curves is None:
+                return {}
+            scores = {name: metric.compute() for name, metric in metrics.items()}
+            curves.scores(trainer.step, scores)
+            curves.picture(trainer.step, sample_panel(trainer.judged, tasks, _shown(validation_set)))
+            for name, values in scores.items():
+                log.info("%-9s %s", name, "  ".join(f"{k} {v:.4f}" for k, v in values.items()))
             return scores
 
         trainer.record = record
         trainer.fit(train_set, validate)
-        scores = validate()
+        scores = validate(quick=False)
     if fabric.is_global_zero:
         size = _input_size(settings, train_set)
         save_checkpoint(out, trainer.judged, ModelDescription(settings.preset, tasks, size))
@@ -133,11 +138,6 @@ def run(settings: Settings, out: Path, resume: str | None = None) -> dict[str, d
         }
         (out / "metrics.json").write_text(json.dumps(report, indent=1).replace("NaN", "null") + "\n")
     return scores
-
-
-def make_objective(settings: Settings, tasks: Sequence[Task]) -> Objective:
-    """What the run minimises."""
-    return SupervisedObjective(tasks, settings.weights)
 
 
 def _start(model: DenseMTL, settings: Settings) -> None:

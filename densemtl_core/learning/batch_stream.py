@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 
 from densemtl_core.data.sample import Sample, collate
+from densemtl_core.errors import InputError
 
 __all__ = ["batch_stream", "step_indices"]
 
@@ -47,21 +48,25 @@ class _Steps(torch.utils.data.Sampler[tuple[int, list[int]]]):
         return len(self.steps)
 
 
-class _Batches(Dataset[Sample]):
+class _Batches(Dataset[Any]):
     """Whole batches by (epoch, indices); uses a data set's own ``batch`` and ``set_epoch`` where it has them.
 
-    The epoch travels with the indices: a loader's process cannot be told of it in any other way.
+    The epoch travels with the indices: a loader's process cannot be told of it in any other way. An `InputError`
+    travels back as a value: a loader would hide its one line in the traceback of its process.
     """
 
     def __init__(self, dataset: Dataset[Sample]) -> None:
         self.dataset = dataset
 
-    def __getitem__(self, item: tuple[int, Sequence[int]]) -> Sample:
+    def __getitem__(self, item: tuple[int, Sequence[int]]) -> Sample | InputError:
         epoch, indices = item
         if hasattr(self.dataset, "set_epoch"):
             self.dataset.set_epoch(epoch)
         own: Any = getattr(self.dataset, "batch", None)
-        made: Sample = own(indices) if own else collate([self.dataset[i] for i in indices])
+        try:
+            made: Sample = own(indices) if own else collate([self.dataset[i] for i in indices])
+        except InputError as error:
+            return error
         return made
 
 
@@ -87,13 +92,16 @@ def batch_stream(
         ranks: number of processes.
 
     Raises:
-        ValueError: fewer samples than a batch, or a batch that the ranks cannot share.
+        InputError: fewer samples than a batch, or a batch that the ranks cannot share; while it runs, what the data
+            set raises.
     """
     length = len(dataset)  # type: ignore[arg-type]
     if length < batch:
-        raise ValueError(f"the data set has {length} samples, fewer than one batch of {batch}")
+        raise InputError(
+            f"the data set has {length} samples, fewer than one batch of {batch}; lower run.batch or give more samples"
+        )
     if batch % ranks:
-        raise ValueError(f"the global batch of {batch} cannot be shared by {ranks} processes")
+        raise InputError(f"the global batch of {batch} cannot be shared by {ranks} processes")
     sampler = _Steps(length, batch, seed, steps, rank, ranks)
     # The sampler gives whole batches of indices: batch_size=None hands them on as they are.
     loader = DataLoader(
@@ -106,7 +114,14 @@ def batch_stream(
         generator=torch.Generator().manual_seed(seed),
         persistent_workers=False,
     )
-    return iter(loader)
+    return _raised(loader)
+
+
+def _raised(batches: Iterable[Sample | InputError]) -> Iterator[Sample]:
+    for batch in batches:
+        if isinstance(batch, InputError):
+            raise batch
+        yield batch
 
 
 def _one_thread(_: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import nn
@@ -60,11 +61,16 @@ def make_optimiser(
     """
     if how.schedule not in SCHEDULES:
         raise InputError(f"optimisation.schedule is {how.schedule!r}; known: {', '.join(SCHEDULES)}")
-    objective_lr = how.lr if how.objective_lr is None else how.objective_lr
-    groups = [
+    own = how.lr if how.objective_lr is None else how.objective_lr
+    objective = list(objective)
+    # A task's uncertainty is a number with a meaning: decay would pull it to a unit.
+    numbers = [p for p in objective if p.ndim == 0]
+    arrays = [p for p in objective if p.ndim > 0]
+    groups: list[dict[str, Any]] = [
         {"params": [p for p in parameters if p.requires_grad], "lr": lr, "peak": lr}
-        for parameters, lr in ((encoder, how.encoder_lr), (rest, how.lr), (objective, objective_lr))
+        for parameters, lr in ((encoder, how.encoder_lr), (rest, how.lr), (arrays, own), (numbers, own))
     ]
+    groups[-1]["weight_decay"] = 0.0
     groups = [g for g in groups if g["params"]]
     beta1, beta2 = how.betas
     if how.optimiser == "adamw":

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor
 
 from densemtl_core.data.sample import Sample
-from densemtl_core.errors import InputError
 from densemtl_core.learning.objective import Objective
+from densemtl_core.learning.task_weights import FixedWeights, TaskWeights
 from densemtl_core.tasks import Task
 
 __all__ = ["SupervisedObjective"]
@@ -18,24 +18,19 @@ class SupervisedObjective(Objective):
     """``sum_t w_t mean_s L_t(scale s)``, with the heads before and after the exchange as scales.
 
     Args:
-        tasks: the network's tasks.
-        weights: task name to ``w_t``; 1 where not named. (The paper's: semantic 50, depth 1 for two tasks; semantic
-            100, depth 1, normals 100, edges 50 for more, with the depth loss on normalised inverse depth.)
+        tasks: the tasks that learn from labels.
+        weights: task name to ``w_t``, 1 where not named; or a module that gives the total itself, as learned weights
+            do. (The paper's: semantic 50, depth 1 for two tasks; semantic 100, depth 1, normals 100, edges 50 for
+            more, with the depth loss on normalised inverse depth.)
 
     Raises:
         InputError: a weight for a task that is not there, or a negative one.
     """
 
-    def __init__(self, tasks: Sequence[Task], weights: Mapping[str, float] | None = None) -> None:
+    def __init__(self, tasks: Sequence[Task], weights: Mapping[str, float] | TaskWeights | None = None) -> None:
         super().__init__()
         self.tasks = tuple(tasks)
-        self.weights = {task.name: 1.0 for task in tasks}
-        for name, weight in (weights or {}).items():
-            if name not in self.weights or weight < 0:
-                raise InputError(
-                    f"task weight {name}={weight}: it must be >= 0 and name one of {', '.join(self.weights)}"
-                )
-            self.weights[name] = float(weight)
+        self.weigh = weights if isinstance(weights, TaskWeights) else FixedWeights(tasks, weights)
 
     def forward(self, outputs: Mapping[str, Sequence[Tensor]], batch: Sample) -> tuple[Tensor, dict[str, Tensor]]:
         """Score a batch.
@@ -47,14 +42,11 @@ class SupervisedObjective(Objective):
         Returns:
             The total, and the unweighted loss of every task whose label is there, detached.
         """
-        total = batch.image.new_zeros(())
-        parts: dict[str, Tensor] = {}
+        losses: dict[str, Tensor] = {}
         for task in self.tasks:
             label = batch.labels.get(task.name)
-            if label is None:
-                continue
-            scales = outputs[task.name]
-            loss = sum((task.loss(raw, label) for raw in scales), start=batch.image.new_zeros(())) / len(scales)
-            total = total + self.weights[task.name] * loss
-            parts[task.name] = loss.detach()
-        return total, parts
+            if label is not None:
+                scales = outputs[task.name]
+                zero = batch.image.new_zeros(())
+                losses[task.name] = sum((task.loss(raw, label) for raw in scales), start=zero) / len(scales)
+        return self.weigh(losses), {name: loss.detach() for name, loss in losses.items()}

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from densemtl_core.errors import InputError
-from densemtl_core.metrics.base import Metric
+from densemtl_core.metrics.base import Metric, State
 from densemtl_core.metrics.boundary_matching import bit_counts, bit_rows, match, offsets_within
 from densemtl_core.metrics.boundary_thinning import suppress_non_maxima, thin
 
@@ -36,20 +36,27 @@ class BoundaryDetection(Metric):
     Args:
         thresholds: their number; they lie evenly inside (0, 1): 0.01 to 0.99 for 99.
         max_distance: the tolerance as a share of the image diagonal: 0.0075 is usual, 0.011 on NYUDv2.
+        min_pixels: the tolerance is at least this many pixels. On small images the share alone comes to less than a
+            pixel, and forgives nothing; the benchmarks' images are large enough to need no minimum.
         suppress: reduce the map to its ridges first. Without it only the thinning narrows a broad response.
         thin_labels: thin the ground truth as the detections are thinned. It changes nothing where the lines are thin
             already; lines with a pixel at both sides of each step (drawn from changes between four-neighbours) have
             pixels that no thinned detection can find, and without it not even a perfect map scores 1 on them.
 
     Raises:
-        InputError: no threshold, or a tolerance outside [0, 0.1].
+        InputError: no threshold, a tolerance outside [0, 0.1], or a minimum outside [0, 20] pixels.
     """
 
     primary = "odsF"
     higher_is_better = True
 
     def __init__(
-        self, thresholds: int = 99, max_distance: float = 0.0075, suppress: bool = True, thin_labels: bool = True
+        self,
+        thresholds: int = 99,
+        max_distance: float = 0.0075,
+        min_pixels: float = 0.0,
+        suppress: bool = True,
+        thin_labels: bool = True,
     ) -> None:
         if thresholds < 1:
             raise InputError(f"BoundaryDetection: thresholds is {thresholds}; give at least 1")
@@ -57,8 +64,10 @@ class BoundaryDetection(Metric):
             raise InputError(
                 f"BoundaryDetection: max_distance is {max_distance}; give a share of the diagonal in [0, 0.1]"
             )
+        if not 0 <= min_pixels <= 20:
+            raise InputError(f"BoundaryDetection: min_pixels is {min_pixels}; give pixels in [0, 20]")
         self.thresholds = np.arange(1, thresholds + 1) / (thresholds + 1)
-        self.max_distance = max_distance
+        self.max_distance, self.min_pixels = max_distance, min_pixels
         self.suppress, self.thin_labels = suppress, thin_labels
         # Rows: matched pairs, detections, true pixels; a column a threshold.
         self._counts: Counts = np.zeros((3, thresholds), np.int64)
@@ -85,7 +94,7 @@ class BoundaryDetection(Metric):
     def _count(self, probability: npt.NDArray[np.float32], label: npt.NDArray[np.float32]) -> Counts:
         """Matched pairs, detections and true pixels of an image ``(H, W)``, at each threshold."""
         n = len(self.thresholds)
-        radius = self.max_distance * float(np.hypot(*label.shape))
+        radius = max(self.min_pixels, self.max_distance * float(np.hypot(*label.shape)))
         ridges = suppress_non_maxima(probability) if self.suppress else probability
         # In the precision of the map, so that a probability of 0.1 reaches the threshold 0.1.
         passed = np.searchsorted(self.thresholds.astype(np.float32), ridges.ravel(), side="right")
@@ -99,6 +108,17 @@ class BoundaryDetection(Metric):
         words = lines.shape[-1]
         truths = np.full(n, is_true.sum())
         return np.stack([bit_counts(pairs.reshape(-1, words), n), bit_counts(lines.reshape(-1, words), n), truths])
+
+    def state(self) -> dict[str, Tensor]:
+        """Counts of matched pairs, detections and true pixels.
+
+        ``at_thresholds`` ``(3, thresholds)``, and ``at_best`` ``(3,)`` with each image at its own best threshold.
+        """
+        return {"at_thresholds": torch.from_numpy(self._counts.copy()), "at_best": torch.from_numpy(self._best.copy())}
+
+    def load(self, state: State) -> None:
+        """Take the counts of another with as many thresholds."""
+        self._counts, self._best = state["at_thresholds"].cpu().numpy().copy(), state["at_best"].cpu().numpy().copy()
 
     def curve(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Precision and recall at each threshold, over all that was added; NaN for 0 / 0."""

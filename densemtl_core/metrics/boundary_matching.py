@@ -61,20 +61,51 @@ def _some(bits: Bits) -> npt.NDArray[np.bool_]:
     return some
 
 
+def _rows(bits: Bits, numbers: Indices) -> Bits:
+    """``bits[numbers]``: numpy's plain indexing takes ten times as long for rows of two words."""
+    rows: Bits = bits.take(numbers, axis=0)
+    return rows
+
+
+class _Incidence:
+    """Which pairs the pixels of one side are in.
+
+    Args:
+        pixel: ``(pairs,)``, the pixel of each pair.
+        pixels: how many pixels there are.
+    """
+
+    def __init__(self, pixel: Indices, pixels: int) -> None:
+        self._pixel = pixel
+        self._pairs = np.argsort(pixel, kind="stable")
+        self._starts = np.searchsorted(pixel[self._pairs], np.arange(pixels + 1))
+
+    def of(self, chosen: npt.NDArray[np.bool_]) -> Indices:
+        """The numbers of all pairs of the chosen pixels, ascending."""
+        pixels = np.flatnonzero(chosen)
+        first = self._starts[pixels]
+        lengths = self._starts[pixels + 1] - first
+        ends = np.cumsum(lengths)
+        if not len(ends) or ends[-1] * 8 > len(self._pixel):  # a glance at each pair is quicker than sorting many
+            return np.flatnonzero(chosen[self._pixel])
+        return np.sort(self._pairs[np.repeat(first - ends + lengths, lengths) + np.arange(ends[-1])])
+
+
 class _Graph:
     """Pairs (detected pixel, true pixel) that are near enough, sorted by distance.
 
     ``detected`` and ``truth`` number the pixels of each pair. All pairs of one offset lie together (``cuts`` parts
-    them), and no pixel occurs twice among them.
+    them), and no pixel occurs twice among them. ``sizes`` are the numbers of detected and of true pixels.
     """
 
-    def __init__(self, detected: Indices, truth: Indices, cuts: Indices) -> None:
-        self.detected, self.truth, self.cuts = detected, truth, cuts
-        self._to_detected, self._to_truth = _Spread(truth, detected), _Spread(detected, truth)
+    def __init__(self, detected: Indices, truth: Indices, cuts: Indices, sizes: tuple[int, int]) -> None:
+        self.detected, self.truth, self.cuts, self.sizes = detected, truth, cuts, sizes
+        self.of_detected, self.of_truth = _Incidence(detected, sizes[0]), _Incidence(truth, sizes[1])
+        self._to_detected, self._to_truth = _Spread(truth, detected, sizes[1]), _Spread(detected, truth, sizes[0])
 
     def subset(self, keep: Indices) -> _Graph:
         """The pairs with these ascending numbers; the numbers of the pixels stay."""
-        return _Graph(self.detected[keep], self.truth[keep], np.searchsorted(keep, self.cuts))
+        return _Graph(self.detected[keep], self.truth[keep], np.searchsorted(keep, self.cuts), self.sizes)
 
     def to_detected(self, truth: Bits, like: Bits, through: Bits | None = None) -> Bits:
         """The detections that have one of these true pixels in reach, or are paired with one in ``through``."""
@@ -88,19 +119,20 @@ class _Graph:
 class _Spread:
     """One step of a breadth-first search: the bits of the pixels on one side, handed to those on the other."""
 
-    def __init__(self, source: Indices, target: Indices) -> None:
+    def __init__(self, source: Indices, target: Indices, sources: int) -> None:
         self._order = np.argsort(target, kind="stable")
         self._source, self._target = source[self._order], target[self._order]
+        self._of_source = _Incidence(self._source, sources)
 
     def __call__(self, bits: Bits, like: Bits, through: Bits | None) -> Bits:
         reached = np.zeros_like(like)
-        live = np.flatnonzero(_some(bits)[self._source])  # a front is mostly small: touch only its pairs
+        live = self._of_source.of(_some(bits))  # a front is mostly small: touch only its pairs
         if not len(live):
             return reached
-        values, target = bits[self._source[live]], self._target[live]
+        values, target = _rows(bits, self._source[live]), self._target[live]
         if through is not None:
-            values &= through[self._order[live]]
-        starts = np.flatnonzero(np.diff(target, prepend=-1))
+            values &= _rows(through, self._order[live])
+        starts = np.flatnonzero(np.concatenate([[True], target[1:] != target[:-1]]))
         reached[target[starts]] = np.bitwise_or.reduceat(values, starts, axis=0)
         return reached
 
@@ -117,7 +149,8 @@ def _pairs_in_reach(detected_at: Indices, is_true: npt.NDArray[np.bool_], radius
     y, x = np.nonzero(is_true)
     near = numbers[(y + r) * row + x + r + (steps[:, :1] * row + steps[:, 1:])]  # (offset, true pixel)
     offset, truth = np.nonzero(near >= 0)
-    return _Graph(near[offset, truth], truth, np.searchsorted(offset, np.arange(len(steps) + 1))), len(y)
+    cuts = np.searchsorted(offset, np.arange(len(steps) + 1))
+    return _Graph(near[offset, truth], truth, cuts, (len(detected_at), len(y))), len(y)
 
 
 def _take(graph: _Graph, seekers: Bits, goals: Bits) -> tuple[Indices, Bits]:
@@ -131,15 +164,16 @@ def _take(graph: _Graph, seekers: Bits, goals: Bits) -> tuple[Indices, Bits]:
     Returns:
         The numbers of the pairs that were looked at, and the bits that were made of each.
     """
-    live = np.flatnonzero(_some(seekers)[graph.detected] & _some(goals)[graph.truth])
-    live = live[_some(seekers[graph.detected[live]] & goals[graph.truth[live]])]
+    live = graph.of_detected.of(_some(seekers))
+    live = live[_some(goals)[graph.truth[live]]]
+    live = live[_some(_rows(seekers, graph.detected[live]) & _rows(goals, graph.truth[live]))]
     made = np.zeros((len(live), goals.shape[1]), np.uint64)
     cuts = np.searchsorted(live, graph.cuts)
     for i in np.flatnonzero(np.diff(cuts)):
         part = slice(cuts[i], cuts[i + 1])
         pairs = live[part]
         d, t = graph.detected[pairs], graph.truth[pairs]
-        both = seekers[d] & goals[t]
+        both = _rows(seekers, d) & _rows(goals, t)
         seekers[d] ^= both  # within one offset no pixel occurs twice, so nothing is written over
         goals[t] ^= both
         made[part] = both
@@ -196,8 +230,8 @@ def _exchange(graph: _Graph, matched: Bits, free: Bits, free_truth: Bits, layers
         if k > 0:
             taken = truth & ~goals
             free |= graph.to_detected(taken, free, matched)
-            held = np.flatnonzero(_some(taken)[graph.truth])
-            matched[held] &= ~taken[graph.truth[held]]
+            held = graph.of_truth.of(_some(taken))
+            matched[held] = _rows(matched, held) & ~_rows(taken, graph.truth[held])
         matched[pairs] |= made
     return won
 
@@ -231,7 +265,7 @@ def match(bits: Bits, is_true: npt.NDArray[np.bool_], radius: float) -> Bits:
         layers, useful = _layers(graph, matched, useful, free, free_truth)
         keep = np.flatnonzero(_some(useful)[graph.detected])
         if len(keep) < 0.8 * len(graph.detected):  # sorting the rest anew has to pay
-            graph, matched = graph.subset(keep), matched[keep]
+            graph, matched = graph.subset(keep), _rows(matched, keep)
         if not _exchange(graph, matched, free, free_truth, layers):
             break
     result = np.zeros_like(bits)

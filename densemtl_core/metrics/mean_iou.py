@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from densemtl_core.metrics.base import Metric
+from densemtl_core.metrics.base import Metric, State
 
 __all__ = ["MeanIoU"]
 
@@ -37,6 +37,14 @@ class MeanIoU(Metric):
         known = (label >= 0) & (label < self.num_classes)
         pairs = label[known] * (self.num_classes + 1) + prediction[known]
         self.confusion += torch.bincount(pairs, minlength=self.confusion.numel()).view_as(self.confusion)
+
+    def state(self) -> dict[str, Tensor]:
+        """``confusion`` ``(num_classes, num_classes + 1)`` counts, row by label, column by prediction."""
+        return {"confusion": self.confusion.clone()}
+
+    def load(self, state: State) -> None:
+        """Take the counts of another."""
+        self.confusion = state["confusion"].cpu().clone()
 
     def per_class(self) -> Tensor:
         """IoU a class, ``(num_classes,)`` float64 in [0, 1]; NaN for a class that never occurred."""

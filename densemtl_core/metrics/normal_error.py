@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
-from densemtl_core.metrics.base import Metric
+from densemtl_core.metrics.base import Metric, State
 
 __all__ = ["NormalError"]
+
+LIMITS = (11.25, 22.5, 30.0)
+"""Degrees."""
 
 
 class NormalError(Metric):
@@ -21,19 +26,30 @@ class NormalError(Metric):
     higher_is_better = False
 
     def __init__(self) -> None:
-        self._sums = torch.zeros(4, dtype=torch.float64)
-        self._pixels = 0
+        self._angle_sums: list[float] = []  # degrees, one an image: exact to add up in any order
+        self._counts = torch.zeros(1 + len(LIMITS), dtype=torch.int64)  # known pixels, and those within each limit
 
     def update(self, prediction: Tensor, label: Tensor) -> None:
         """Add vectors ``(B, 3, H, W)``, of any length; pixels whose label or prediction is NaN do not count."""
-        known = ~(label.isnan() | prediction.isnan()).any(dim=1)
-        a = torch.nn.functional.normalize(prediction.movedim(1, -1)[known].double(), dim=-1)
-        b = torch.nn.functional.normalize(label.movedim(1, -1)[known].double(), dim=-1)
-        angle = torch.rad2deg(2 * torch.atan2((a - b).norm(dim=-1), (a + b).norm(dim=-1)))
-        self._pixels += angle.numel()
-        self._sums += torch.stack([angle.sum(), *((angle < t).sum() for t in (11.25, 22.5, 30.0))]).cpu()
+        for p, t in zip(prediction, label, strict=True):
+            known = ~(t.isnan() | p.isnan()).any(dim=0)
+            a = torch.nn.functional.normalize(p.movedim(0, -1)[known].double(), dim=-1)
+            b = torch.nn.functional.normalize(t.movedim(0, -1)[known].double(), dim=-1)
+            angle = torch.rad2deg(2 * torch.atan2((a - b).norm(dim=-1), (a + b).norm(dim=-1)))
+            self._angle_sums.append(float(angle.sum()))
+            self._counts += torch.stack([known.sum(), *((angle < limit).sum() for limit in LIMITS)]).cpu()
+
+    def state(self) -> dict[str, Tensor]:
+        """``angle_sums`` ``(N,)`` degrees, one an image; ``pixels`` ``(4,)`` counts: known, and within each limit."""
+        return {"angle_sums": torch.tensor(self._angle_sums, dtype=torch.float64), "pixels": self._counts.clone()}
+
+    def load(self, state: State) -> None:
+        """Take the images of another."""
+        self._angle_sums, self._counts = state["angle_sums"].tolist(), state["pixels"].cpu().clone()
 
     def compute(self) -> dict[str, float]:
         """``mErr`` in degrees; the shares of pixels within 11.25, 22.5 and 30 degrees."""
-        means = (self._sums / self._pixels).tolist() if self._pixels else [float("nan")] * 4
+        pixels, *within = self._counts.tolist()
+        sums = [math.fsum(self._angle_sums), *within]
+        means = [s / pixels for s in sums] if pixels else [float("nan")] * len(sums)
         return dict(zip(("mErr", "within_11.25", "within_22.5", "within_30"), means, strict=True))

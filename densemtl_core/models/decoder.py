@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from densemtl_core.errors import InputError
+
 __all__ = ["AtrousPyramid", "TaskDecoder", "UNetDecoder", "upsample_to"]
 
 
@@ -37,10 +39,16 @@ class TaskDecoder(nn.Module, ABC):
     Attributes:
         exchange_channels: channels of what `before` returns.
         initial_head: from the features before the exchange to raw output; supervised too.
+        side_heads: from the coarser maps of `stages` to further raw outputs; none by default.
     """
 
     exchange_channels: int
     initial_head: nn.Module
+    side_heads: nn.ModuleList
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.side_heads = nn.ModuleList()
 
     @abstractmethod
     def before(self, features: Sequence[Tensor]) -> Tensor:
@@ -49,6 +57,21 @@ class TaskDecoder(nn.Module, ABC):
     @abstractmethod
     def after(self, x: Tensor, features: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
         """Exchanged features to raw output ``(B, outputs, h', w')``, at most of the image's ``size``."""
+
+    def stages(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """What `before` gives, followed by the coarser maps that `side_heads` read."""
+        return [self.before(features)]
+
+    def side_outputs(self, stages: Sequence[Tensor]) -> list[Tensor]:
+        """Raw outputs of every head before the exchange, the finest first."""
+        heads = [self.initial_head, *self.side_heads]
+        return [head(stage) for head, stage in zip(heads, stages, strict=True)]
+
+    def _make_side_heads(self, count: int, outputs: int, widths: Sequence[int]) -> None:
+        """1x1 heads on coarser maps of these widths, the finest first."""
+        if count > len(widths):
+            raise InputError(f"side_outputs is {count}; this network's decoders have maps for at most {len(widths)}")
+        self.side_heads.extend(nn.Conv2d(width, outputs, 1) for width in widths[:count])
 
 
 class AtrousPyramid(nn.Module):
@@ -93,12 +116,19 @@ class UNetDecoder(TaskDecoder):
         channels: channels of the encoder's five maps.
         outputs: channels of the task.
         widths: channels of levels 0 to 4.
+        side_outputs: further heads, at levels 2, 3, 4.
 
     Attributes:
         exchange_channels: channels of what ``before`` returns.
     """
 
-    def __init__(self, channels: Sequence[int], outputs: int, widths: Sequence[int] = (64, 128, 128, 256, 256)) -> None:
+    def __init__(
+        self,
+        channels: Sequence[int],
+        outputs: int,
+        widths: Sequence[int] = (64, 128, 128, 256, 256),
+        side_outputs: int = 0,
+    ) -> None:
         super().__init__()
         self.exchange_channels = widths[1]
         self.squeeze = nn.ModuleDict({"4": AtrousPyramid(channels[4], widths[4])})
@@ -110,13 +140,18 @@ class UNetDecoder(TaskDecoder):
             self.merge[str(level)] = ConvBlock(widths[level] + skip, widths[level])
         self.initial_head = nn.Conv2d(widths[1], outputs, 1)
         self.final_head = nn.Conv2d(widths[0], outputs, 1)
+        self._make_side_heads(side_outputs, outputs, widths[2:])
 
     def before(self, features: Sequence[Tensor]) -> Tensor:
         """Encoder maps to ``(B, exchange_channels, H/2, W/2)``."""
-        x = features[4]
+        return self.stages(features)[0]
+
+    def stages(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """Encoder maps to those of level 1, ``(B, exchange_channels, H/2, W/2)``, and of levels with a side head."""
+        maps = [features[4]]
         for level in (4, 3, 2, 1):
-            x = self._level(x, level, features[level - 1])
-        return x
+            maps.append(self._level(maps[-1], level, features[level - 1]))
+        return maps[::-1][: 1 + len(self.side_heads)]
 
     def after(self, x: Tensor, features: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
         """Exchanged features to the raw output ``(B, outputs, H, W)`` at the image size."""

@@ -23,12 +23,13 @@ class DenseMTL(nn.Module):
 
     Args:
         encoder: the shared encoder.
-        make_decoder: called with a task's channel count, gives its decoder.
+        make_decoder: called with a task's channel count, and ``side_outputs`` where there are any, gives its decoder.
         make_exchange: called with the task names and the decoders' feature width, gives the exchange; None for a
             plain multi-task network.
         channels: task name to number of output channels; outputs follow this order.
         mean: of RGB in [0, 1].
         std: of RGB in [0, 1].
+        side_outputs: task name to number of further heads on coarser maps; none where not named.
     """
 
     mean: Tensor
@@ -37,17 +38,19 @@ class DenseMTL(nn.Module):
     def __init__(
         self,
         encoder: nn.Module,
-        make_decoder: Callable[[int], TaskDecoder],
+        make_decoder: Callable[..., TaskDecoder],
         make_exchange: Callable[[Sequence[str], int], nn.Module] | None,
         channels: Mapping[str, int],
         mean: Sequence[float],
         std: Sequence[float],
+        side_outputs: Mapping[str, int] | None = None,
     ) -> None:
         super().__init__()
         self.tasks = tuple(channels)
         self.encoder = encoder
         # Made in alphabetical order: the same seed gives the same weights, however the tasks are listed.
-        decoders = {task: make_decoder(channels[task]) for task in sorted(channels)}
+        sides = {task: {"side_outputs": count} for task, count in (side_outputs or {}).items() if count}
+        decoders = {task: make_decoder(channels[task], **sides.get(task, {})) for task in sorted(channels)}
         self.decoders = nn.ModuleDict(decoders)
         width = next(iter(decoders.values())).exchange_channels
         self.exchange = make_exchange(sorted(channels), width) if make_exchange else None
@@ -77,11 +80,12 @@ class DenseMTL(nn.Module):
         size = (image.shape[-2], image.shape[-1])
         features = self.encoder((image - self.mean) / self.std)
         decoders: dict[str, TaskDecoder] = dict(self.decoders.items())  # type: ignore[arg-type]
-        before = {task: decoders[task].before(features) for task in self.tasks}
+        stages = {task: decoders[task].stages(features) for task in self.tasks}
+        before = {task: maps[0] for task, maps in stages.items()}
         mixed = self.exchange(before) if self.exchange is not None else before
         wanted = self.tasks if wanted is None else wanted
         outputs = {task: [decoders[task].after(mixed[task], features, size)] for task in wanted}
         if intermediate:
             for task in wanted:
-                outputs[task].append(decoders[task].initial_head(before[task]))
+                outputs[task] += decoders[task].side_outputs(stages[task])
         return outputs

@@ -72,9 +72,10 @@ class EdgeDecoder(TaskDecoder):
         channels: of the pyramid's three maps.
         outputs: channels of the task.
         width: channels at 1/4; at 1/8 the pyramid's width is kept.
+        side_outputs: 1 for a further head, on the pyramid's 1/16 map.
     """
 
-    def __init__(self, channels: Sequence[int], outputs: int, width: int = 48) -> None:
+    def __init__(self, channels: Sequence[int], outputs: int, width: int = 48, side_outputs: int = 0) -> None:
         super().__init__()
         c4, c8, c16 = channels
         self.exchange_channels = c8
@@ -87,11 +88,16 @@ class EdgeDecoder(TaskDecoder):
         with torch.no_grad():
             for parameter in self.final_head.parameters():
                 parameter.copy_(parameter[::4].repeat_interleave(4, dim=0))
+        self._make_side_heads(side_outputs, outputs, [c16])
 
     def before(self, features: Sequence[Tensor]) -> Tensor:
         """Pyramid maps to ``(B, exchange_channels, H/8, W/8)``."""
         _, f8, f16 = features
         return self.merge8(torch.cat([upsample_to(f16, f8.shape[-2:]), f8], dim=1))
+
+    def stages(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """What `before` gives, and the 1/16 map if it has a head."""
+        return [self.before(features), *features[2 : 2 + len(self.side_heads)]]
 
     def after(self, x: Tensor, features: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
         """Exchanged features to the raw output ``(B, outputs, H/2, W/2)``."""

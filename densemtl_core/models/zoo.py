@@ -11,6 +11,13 @@ from typing import Any
 from torch import nn
 
 from densemtl_core.errors import InputError
+from densemtl_core.models.baselines import (
+    AtrousDecoder,
+    GatingExchange,
+    PadNetDecoder,
+    ThreeWaysDecoder,
+    ThreeWaysEdgeDecoder,
+)
 from densemtl_core.models.decoder import TaskDecoder, UNetDecoder
 from densemtl_core.models.densemtl import DenseMTL
 from densemtl_core.models.edge import EdgeDecoder, EdgeExchange, EdgePyramid
@@ -32,7 +39,7 @@ class Preset:
     Attributes:
         make_encoder: gives the encoder.
         make_decoder: from the encoder's channels and a task's channels, gives a decoder.
-        make_exchange: from task names and feature width, gives the exchange.
+        make_exchange: from task names and feature width, gives the exchange; None where tasks do not meet.
         mean: of RGB in [0, 1], which the network subtracts.
         std: by which it divides.
         text: one line for a person.
@@ -40,34 +47,78 @@ class Preset:
 
     make_encoder: Callable[[], nn.Module]
     make_decoder: Callable[[Sequence[int], int], TaskDecoder]
-    make_exchange: Callable[[Sequence[str], int], nn.Module]
+    make_exchange: Callable[[Sequence[str], int], nn.Module] | None
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     text: str
 
 
-def _published(backbone: str) -> Preset:
+def _published(
+    backbone: str,
+    text: str,
+    make_decoder: Callable[..., TaskDecoder] = UNetDecoder,
+    make_exchange: Callable[[Sequence[str], int], nn.Module] | None = None,
+) -> Preset:
+    """In the paper's frame: a ResNet dilated to 1/16."""
     return Preset(
         make_encoder=partial(Encoder, backbone, output_stride=16),
-        make_decoder=UNetDecoder,
-        make_exchange=partial(CrossTaskExchange, downscale=4),
+        make_decoder=make_decoder,
+        make_exchange=make_exchange,
         mean=PUBLISHED_MEAN,
         std=PUBLISHED_STD,
-        text=f"the published network on {backbone}: exchange at 1/2, attention at 1/8",
+        text=f"{text}, {backbone}",
     )
 
 
-PRESETS: Mapping[str, Preset] = {
-    "densemtl_r101": _published("resnet101"),
-    "densemtl_r50": _published("resnet50"),
-    "densemtl_r18": _published("resnet18"),
-    "densemtl_edge_s": Preset(
+def _edge_s(
+    text: str,
+    make_exchange: Callable[[Sequence[str], int], nn.Module] | None,
+    make_decoder: Callable[..., TaskDecoder] = EdgeDecoder,
+) -> Preset:
+    """In the frame of the small edge network."""
+    return Preset(
         make_encoder=partial(EdgePyramid, "mobilenetv2_100", width=64),
-        make_decoder=partial(EdgeDecoder, width=48),
-        make_exchange=partial(EdgeExchange, downscale=4),
+        make_decoder=partial(make_decoder, width=48),
+        make_exchange=make_exchange,
         mean=IMAGENET_MEAN,
         std=IMAGENET_STD,
-        text="MobileNetV2, narrow decoders, exchange at 1/8, attention at 1/32",
+        text=text,
+    )
+
+
+_RESNETS = {"r101": "resnet101", "r50": "resnet50", "r18": "resnet18"}
+
+PRESETS: Mapping[str, Preset] = {
+    **{
+        f"densemtl_{short}": _published(
+            backbone,
+            "the published network: exchange at 1/2, attention at 1/8",
+            make_exchange=partial(CrossTaskExchange, downscale=4),
+        )
+        for short, backbone in _RESNETS.items()
+    },
+    "densemtl_edge_s": _edge_s(
+        "MobileNetV2, narrow decoders, exchange at 1/8, attention at 1/32", partial(EdgeExchange, downscale=4)
+    ),
+    # What they are compared with (docs/compare.md).
+    **{
+        f"mtl_{short}": _published(backbone, "plain multi-task, one task = single-task: atrous head", AtrousDecoder)
+        for short, backbone in _RESNETS.items()
+    },
+    **{
+        f"padnet_{short}": _published(backbone, "PAD-Net: gating at 1/16", PadNetDecoder, GatingExchange)
+        for short, backbone in _RESNETS.items()
+    },
+    **{
+        f"threeways_{short}": _published(backbone, "3-ways PAD-Net: gating at 1/4", ThreeWaysDecoder, GatingExchange)
+        for short, backbone in _RESNETS.items()
+    },
+    "mtl_edge_s": _edge_s("densemtl_edge_s without exchange; one task = single-task", None),
+    "padnet_edge_s": _edge_s("densemtl_edge_s with PAD-Net's gating at 1/8", GatingExchange),
+    "threeways_edge_s": _edge_s("densemtl_edge_s with gating at 1/4, as 3-ways", GatingExchange, ThreeWaysEdgeDecoder),
+    "xtam_edge_s": _edge_s(
+        "densemtl_edge_s with the published exchange at 1/8, attention at 1/32",
+        partial(CrossTaskExchange, downscale=4),
     ),
 }
 
@@ -110,4 +161,5 @@ def build_model(
         channels={task.name: task.channels for task in made},
         mean=recipe.mean,
         std=recipe.std,
+        side_outputs={task.name: getattr(task, "side_outputs", 0) for task in made},
     )

@@ -48,10 +48,13 @@ class Task(ABC):
         name: unique among the tasks of a model; also the label it reads from a sample.
         kind: the registered name of the class (see `densemtl_core.tasks.register`).
         picture: how a person sees the main output, a key of `densemtl_core.render.PICTURES`.
+        classifies: whether `loss` is the negative log-likelihood of a class; otherwise it is an error of a regression.
+            Learned task weights (`densemtl_core.learning.task_weights`) read the two differently.
     """
 
     kind: ClassVar[str]
     picture: ClassVar[str]
+    classifies: ClassVar[bool] = False
 
     name: str
 

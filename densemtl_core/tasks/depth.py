@@ -17,6 +17,8 @@ __all__ = ["DepthTask", "berhu", "silog"]
 UINT16_RANGE = 65536.0
 FARTHEST_STORED = 655.35
 """Metres of the largest depth that the paper's 16-bit centimetre files can hold: their sky."""
+NEAREST_SEEN, FARTHEST_SEEN = 0.1, 100.0
+"""The depths between which the published sigmoid disparity runs, in metres, or in its own unit up to scale."""
 
 
 @dataclass(frozen=True)
@@ -26,13 +28,18 @@ class DepthTask(Task):
     The network regresses an encoding of depth rather than metres:
 
     * ``inverse``: ``d' = 65536 / (100 z + 1)``, the paper's normalised inverse depth (10 m is 65.5, 80 m is 8.2);
-    * ``log``: ``ln(z / 10)``, of order one over the whole range, which small networks learn faster.
+    * ``log``: ``ln(z / 10)``, of order one over the whole range, which small networks learn faster;
+    * ``disparity``: ``1/z = 1/100 + (1/0.1 - 1/100) sigmoid(raw)``, as published for self-supervised depth.
 
     Attributes:
-        encoding: ``inverse`` (published) or ``log``.
+        encoding: ``inverse`` (published), ``log`` or ``disparity``.
         criterion: ``berhu`` on the encoded value (published), ``l1`` on metres, or ``silog``, scale-invariant
             logarithmic.
         max_depth: metres beyond which the prediction says "no surface in range" (+inf) and beyond which l1 is blind.
+        up_to_scale: the depth has a unit of its own, as when it was learned from video alone. Then nothing is cut at
+            ``max_depth``, and the metric scales each image to the label's median first and says so in its names.
+        side_outputs: further heads on coarser maps of the decoder, for training alone (published for self-supervised
+            depth: 2, with which depth is judged at four scales).
     """
 
     kind: ClassVar[str] = "depth"
@@ -42,15 +49,19 @@ class DepthTask(Task):
     encoding: str = "inverse"
     criterion: str = "berhu"
     max_depth: float = 80.0
+    up_to_scale: bool = False
+    side_outputs: int = 0
 
     def __post_init__(self) -> None:
-        for field, known in (("encoding", ("inverse", "log")), ("criterion", ("berhu", "l1", "silog"))):
+        for field, known in (("encoding", ("inverse", "log", "disparity")), ("criterion", ("berhu", "l1", "silog"))):
             if getattr(self, field) not in known:
                 raise ValueError(f"task {self.name!r}: {field} is {getattr(self, field)!r}; known: {', '.join(known)}")
         if not 0 < self.max_depth < FARTHEST_STORED:
             raise ValueError(
                 f"task {self.name!r}: max_depth is {self.max_depth} m; it must be in (0, {FARTHEST_STORED})"
             )
+        if self.side_outputs < 0:
+            raise ValueError(f"task {self.name!r}: side_outputs is {self.side_outputs}; it must be at least 0")
 
     @property
     def channels(self) -> int:
@@ -59,18 +70,24 @@ class DepthTask(Task):
 
     def outputs(self) -> tuple[Output, ...]:
         """Depth along z."""
-        return (Output(self.name, 1, "float32", "metres along the optical axis"),)
+        unit = "unknown unit" if self.up_to_scale else "metres"
+        return (Output(self.name, 1, "float32", f"{unit} along the optical axis"),)
 
     def encode(self, metres: Tensor) -> Tensor:
         """Metres to what the network regresses; +inf (sky) becomes the farthest value of the encoding."""
         if self.encoding == "log":
             return torch.log(metres.clamp(1e-2, self._farthest) / 10.0)
+        if self.encoding == "disparity":
+            nearness = 1 / metres.clamp(NEAREST_SEEN, FARTHEST_SEEN)
+            return torch.logit((nearness - 1 / FARTHEST_SEEN) / (1 / NEAREST_SEEN - 1 / FARTHEST_SEEN), eps=1e-6)
         return UINT16_RANGE / (100.0 * metres.clamp(0.0, self._farthest) + 1.0)
 
     def metres(self, raw: Tensor) -> Tensor:
         """Exact inverse of `encode`; a value past the farthest encoding gives the farthest depth."""
         if self.encoding == "log":
             return 10.0 * torch.exp(raw.clamp(max=math.log(self._farthest / 10.0)))
+        if self.encoding == "disparity":
+            return 1 / (1 / FARTHEST_SEEN + (1 / NEAREST_SEEN - 1 / FARTHEST_SEEN) * torch.sigmoid(raw))
         nearest, farthest = UINT16_RANGE, UINT16_RANGE / (100.0 * self._farthest + 1.0)
         return (UINT16_RANGE / raw.clamp(farthest, nearest) - 1.0) / 100.0
 
@@ -81,8 +98,10 @@ class DepthTask(Task):
         return FARTHEST_STORED if self.encoding == "inverse" else 1.5 * self.max_depth
 
     def decode(self, raw: Tensor) -> dict[str, Tensor]:
-        """Metres; +inf beyond ``max_depth`` (REP 117)."""
+        """Metres; +inf beyond ``max_depth`` (REP 117), unless the unit is unknown."""
         metres = self.metres(raw[:, 0])
+        if self.up_to_scale:
+            return {self.name: metres}
         return {self.name: torch.where(metres > self.max_depth, torch.inf, metres)}
 
     def loss(self, raw: Tensor, label: Tensor) -> Tensor:
@@ -99,8 +118,8 @@ class DepthTask(Task):
         return masked_mean((metres - label.clamp(max=self.max_depth)).abs(), known)
 
     def metric(self) -> Metric:
-        """RMSE and its companions, within ``max_depth``."""
-        return DepthError(max_depth=self.max_depth)
+        """RMSE and its companions, within ``max_depth``; of images scaled to the median where scale is unknown."""
+        return DepthError(max_depth=self.max_depth, median_scaling=self.up_to_scale)
 
     def picture_options(self) -> dict[str, Any]:
         """The far end of the colour scale."""

@@ -20,6 +20,8 @@ class NormalsTask(Task):
 
     Attributes:
         surface: name of a depth output; where it says +inf there is no surface, and the normal is NaN.
+        paper_compatible: divide the loss by the number of all pixels, as the released code does for NYUDv2's normals,
+            instead of the known ones. Partly labelled frames then count for less.
     """
 
     kind: ClassVar[str] = "normals"
@@ -27,6 +29,7 @@ class NormalsTask(Task):
 
     name: str = "normals"
     surface: str = "depth"
+    paper_compatible: bool = False
 
     @property
     def channels(self) -> int:
@@ -54,11 +57,14 @@ class NormalsTask(Task):
             decoded[self.name] = decoded[self.name].masked_fill(beyond, torch.nan)
 
     def loss(self, raw: Tensor, label: Tensor) -> Tensor:
-        """One minus the cosine, over pixels whose normal is known."""
+        """One minus the cosine, averaged over pixels whose normal is known (`paper_compatible`: over all)."""
         raw = self.resize(raw, label.shape[-2:])
         known = ~label.isnan().any(dim=1)
-        cosine = torch.nn.functional.cosine_similarity(raw, label.nan_to_num(), dim=1)
-        return masked_mean(1.0 - cosine, known)
+        # Written out for the same reason as in `decode`; labels are of length one.
+        length = raw.square().sum(dim=1).clamp(min=1e-12).sqrt()
+        cosine = (raw * label.nan_to_num()).sum(dim=1) / length
+        loss = masked_mean(1.0 - cosine, known)
+        return loss * known.to(loss.dtype).mean() if self.paper_compatible else loss
 
     def metric(self) -> Metric:
         """Mean angular error."""

@@ -27,6 +27,7 @@ class SemanticTask(Task):
 
     kind: ClassVar[str] = "semantic"
     picture: ClassVar[str] = "classes"
+    classifies: ClassVar[bool] = True
 
     name: str = "semantic"
     class_names: tuple[str, ...] = ()

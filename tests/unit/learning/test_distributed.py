@@ -67,3 +67,38 @@ def test_two_processes_equal_one(tmp_path):
     weights = [read_state(tmp_path / f"on_{n}/checkpoints/step_00000004")["model"] for n in (1, 2)]
     for name, weight in weights[0].items():
         torch.testing.assert_close(weights[1][name], weight, rtol=1e-4, atol=1e-6)
+
+
+JUDGE = """
+import json, sys
+sys.path.insert(0, {here!r})
+from pathlib import Path
+import torch
+from lightning.fabric import Fabric
+from torch.utils.data import Subset
+from densemtl_core.data.sample import collate
+from densemtl_core.learning.evaluation import gather_metrics, judge
+from densemtl_core.models import build_model
+from test_trainer import TASKS, Noise
+torch.set_num_threads(1)
+fabric = Fabric(accelerator="cpu", devices={devices}, strategy="ddp" if {devices} > 1 else "auto")
+fabric.launch()
+torch.manual_seed(0)
+model = build_model("densemtl_edge_s", TASKS)
+part = range(fabric.global_rank, 5, fabric.world_size)  # three samples and two
+metrics = judge(model, TASKS, [collate([Noise()[i]]) for i in part])
+gather_metrics(fabric, metrics)
+scores = {{name: metric.compute() for name, metric in metrics.items()}}
+Path({folder!r}, f"{{fabric.world_size}}_{{fabric.global_rank}}.json").write_text(json.dumps(scores))
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_judge_like_one(tmp_path):
+    for devices in (1, 2):
+        script = tmp_path / f"judge_{devices}.py"
+        script.write_text(JUDGE.format(here=str(Path(__file__).parent), devices=devices, folder=str(tmp_path)))
+        subprocess.run([sys.executable, str(script)], check=True, timeout=240)
+    one, first, second = (json.loads((tmp_path / f"{n}.json").read_text()) for n in ("1_0", "2_0", "2_1"))
+    assert set(one) == {"semantic", "depth", "normals", "edges"}
+    assert first == second == one, "to the last bit, on every process"

@@ -14,11 +14,14 @@ import torch
 from lightning.fabric import Fabric
 from torch.utils.data import Dataset
 
-from densemtl_core.data.sample import Sample
+from densemtl_core.data.sample import Sample, collate
+from densemtl_core.data.transforms import Augmentation, TransformedDataset
 from densemtl_core.errors import InputError
 from densemtl_core.learning.batch_stream import batch_stream, step_indices
+from densemtl_core.learning.evaluation import evaluate
 from densemtl_core.learning.optimisation import Optimisation, make_optimiser, rate_factor
 from densemtl_core.learning.supervised import SupervisedObjective
+from densemtl_core.learning.task_weights import UncertaintyWeights
 from densemtl_core.learning.trainer import RunSettings, Trainer, checkpoints, read_history
 from densemtl_core.learning.weight_average import WeightAverage
 from densemtl_core.models import build_model
@@ -47,11 +50,19 @@ class Noise(Dataset[Sample]):
         return Sample(torch.rand(3, 32, 64, generator=g), {k: labels[k] for k in self.labels}, name=f"noise {index}")
 
 
-def make_trainer(folder: Path, steps: int = 6, preset: str = "densemtl_edge_s", **settings) -> Trainer:
+def make_trainer(
+    folder: Path,
+    steps: int = 6,
+    preset: str = "densemtl_edge_s",
+    learned_weights: bool = False,
+    precision: str = "32-true",
+    **settings,
+) -> Trainer:
     torch.manual_seed(0)
     run = RunSettings(**{"steps": steps, "batch": 2, "workers": 0, "log_every": 1, "checkpoint_every": 2, **settings})
-    fabric = Fabric(accelerator="cpu", devices=1)
-    return Trainer(fabric, build_model(preset, TASKS), SupervisedObjective(TASKS), run, Optimisation(), folder)
+    fabric = Fabric(accelerator="cpu", devices=1, precision=precision)
+    objective = SupervisedObjective(TASKS, UncertaintyWeights(TASKS) if learned_weights else None)
+    return Trainer(fabric, build_model(preset, TASKS), objective, run, Optimisation(), folder)
 
 
 def interrupt_at(trainer: Trainer, step: int) -> None:
@@ -89,6 +100,69 @@ def test_resume_is_exact(tmp_path, preset):
     for a, b in ((whole.bare, resumed.bare), (whole.average.model, resumed.average.model)):
         state = b.state_dict()
         assert all(torch.equal(v, state[k]) for k, v in a.state_dict().items())
+
+
+def test_what_the_objective_learns_goes_on_as_well(tmp_path):
+    whole = make_trainer(tmp_path / "whole", learned_weights=True)
+    whole.fit(Noise())
+    cut = make_trainer(tmp_path / "cut", learned_weights=True)
+    with pytest.raises(KeyboardInterrupt):
+        cut.fit(Noise(), after_checkpoint=lambda: interrupt_at(cut, 4))
+    resumed = make_trainer(tmp_path / "cut", learned_weights=True)
+    resumed.resume()
+    assert any(p.abs() > 0 for p in resumed.objective.parameters()), "four steps have moved the uncertainties"
+    resumed.fit(Noise())
+    assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
+    state = resumed.objective.state_dict()
+    assert all(torch.equal(v, state[k]) for k, v in whole.objective.state_dict().items())
+
+
+def test_validation_leaves_no_trace(tmp_path):
+    """Neither in the random numbers of dropout nor in the mode of the network."""
+    alone = make_trainer(tmp_path / "alone", preset="densemtl_r18", steps=4)
+    alone.fit(Noise())
+    seen = []
+
+    def validate() -> None:
+        seen.append(judged.step)
+        evaluate(judged.judged, TASKS, [collate([Noise()[0], Noise()[1]])])
+
+    judged = make_trainer(tmp_path / "judged", preset="densemtl_r18", steps=4, validate_every=1)
+    judged.fit(Noise(), validate)
+    assert seen == [1, 2, 3], "the last step is judged by whoever called fit"
+    assert losses(tmp_path / "judged") == losses(tmp_path / "alone")
+
+
+def test_mixed_precision_learns_and_resumes(tmp_path):
+    whole = make_trainer(tmp_path / "whole", steps=20, precision="bf16-mixed", checkpoint_every=10)
+    whole.fit(Noise(2))
+    full = make_trainer(tmp_path / "full", steps=20, checkpoint_every=20)
+    full.fit(Noise(2))
+    mixed, exact = losses(tmp_path / "whole"), losses(tmp_path / "full")
+    assert mixed != exact, "bfloat16 rounds"
+    assert mixed[0][1] == pytest.approx(exact[0][1], rel=0.02)
+    assert mixed[-1][1] < 0.9 * mixed[0][1]
+    assert all(p.dtype == torch.float32 for p in whole.bare.parameters()), "weights stay in full precision"
+    resumed = make_trainer(tmp_path / "whole", steps=20, precision="bf16-mixed")
+    resumed.resume(checkpoints(tmp_path / "whole")[0])
+    assert resumed.step == 10
+    resumed.fit(Noise(2))
+    assert losses(tmp_path / "whole") == mixed
+
+
+def test_flips_are_drawn_anew_every_epoch_and_go_on_after_a_resume(tmp_path):
+    def flipped(steps: range, workers: int) -> list[list[bool]]:
+        data = TransformedDataset(Noise(4), Augmentation(flip=0.5))
+        plain = {f"noise {i}": Noise(4)[i].image for i in range(4)}
+        stream = batch_stream(data, 4, 0, steps, workers=workers)
+        return [[not torch.equal(image, plain[name]) for image, name in sorted_by_name(b)] for b in stream]
+
+    def sorted_by_name(batch: Sample) -> list[tuple[torch.Tensor, str]]:
+        return sorted(zip(batch.image, batch.name.split(", "), strict=True), key=lambda pair: pair[1])
+
+    whole = flipped(range(8), workers=0)
+    assert len({tuple(epoch) for epoch in whole}) > 3
+    assert flipped(range(5, 8), workers=2) == whole[5:]
 
 
 def test_records_after_the_checkpoint_are_written_anew(tmp_path):

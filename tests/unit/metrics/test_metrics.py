@@ -66,6 +66,36 @@ class TestDepthError:
         metric.update(torch.full((1, 1, 1, 1), math.inf), torch.full((1, 1, 1, 1), 60.0))
         assert metric.compute()["RMSE"] == pytest.approx(20.0)
 
+    def test_median_scaling_is_of_each_image_alone_and_in_the_names(self):
+        metric = DepthError(median_scaling=True)
+        label = torch.tensor([[4.0, 10.0, 30.0, math.nan], [2.0, 2.0, 8.0, math.inf]]).view(2, 1, 1, 4)
+        # image 1: half of the truth everywhere; image 2: ten times it, but for one pixel
+        prediction = torch.tensor([[2.0, 5.0, 15.0, 7.0], [20.0, 20.0, 100.0, 1.0]]).view(2, 1, 1, 4)
+        metric.update(prediction, label)
+        scores = metric.compute()
+        assert list(scores) == [f"{n}_median_scaled" for n in ("RMSE", "AbsRel", "delta1", "delta2", "delta3")]
+        assert scores[metric.primary] == pytest.approx(math.sqrt(4 / 3 / 2))
+        assert scores["AbsRel_median_scaled"] == pytest.approx(0.25 / 6)
+        assert all(math.isnan(x) for x in DepthError(median_scaling=True).compute().values())
+
+    @pytest.mark.parametrize("median_scaling", [False, True])
+    def test_judged_in_parts_it_is_the_same_to_the_last_bit(self, median_scaling):
+        prediction, label = torch.rand(2, 7, 1, 5, 6, generator=torch.Generator().manual_seed(2)) * 90 + 0.1
+        label[0] = math.nan
+        whole = DepthError(median_scaling=median_scaling)
+        whole.update(prediction, label)
+        parts = [DepthError(median_scaling=median_scaling) for _ in range(2)]
+        for part, images in zip(parts, ([6, 2, 0], [5, 1, 3, 4]), strict=True):
+            part.update(prediction[images], label[images])
+        parts[1].merge(parts[0])
+        assert parts[1].compute() == whole.compute()
+        assert whole.compute()["delta3" + "_median_scaled" * median_scaling] > 0
+
+    def test_median_scaling_survives_an_image_without_surface(self):
+        metric = DepthError(median_scaling=True)
+        metric.update(torch.full((1, 1, 1, 2), math.inf), torch.full((1, 1, 1, 2), 20.0))
+        assert math.isfinite(metric.compute()[metric.primary])
+
 
 class TestNormalError:
     def test_by_hand(self):

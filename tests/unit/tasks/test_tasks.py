@@ -18,6 +18,7 @@ TASKS = [
     DepthTask(encoding="log"),
     DepthTask(encoding="log", criterion="silog"),
     DepthTask(criterion="l1"),
+    DepthTask(encoding="disparity", criterion="l1", up_to_scale=True, side_outputs=2),
     NormalsTask(),
     EdgesTask(),
 ]
@@ -125,13 +126,28 @@ class TestDepth:
     def test_published_encoding(self, metres, code):
         assert DepthTask().encode(torch.tensor(metres)).item() == pytest.approx(code, abs=0.01)
 
-    @pytest.mark.parametrize("encoding", ["inverse", "log"])
+    def test_published_disparity_runs_from_a_tenth_to_a_hundred(self):
+        task = DepthTask(encoding="disparity")
+        metres = task.metres(torch.tensor([40.0, 0.0, -40.0], dtype=torch.float64))
+        torch.testing.assert_close(metres, torch.tensor([0.1, 2 / 10.01, 100.0], dtype=torch.float64))
+
+    def test_of_unknown_scale_nothing_is_cut_and_the_scores_say_so(self):
+        task = DepthTask(encoding="disparity", up_to_scale=True)
+        raw = task.encode(torch.tensor([[[[0.5, 90.0]]]], dtype=torch.float64))
+        torch.testing.assert_close(task.decode(raw)["depth"].flatten().tolist(), [0.5, 90.0])
+        assert task.outputs()[0].unit == "unknown unit along the optical axis"
+        metric = task.metric()
+        task.score(metric, {"depth": torch.tensor([[[1.0, 2.0, 3.0]]])}, torch.tensor([[[[10.0, 20.0, 30.0]]]]))
+        assert metric.compute()[metric.primary] == 0.0
+        assert metric.primary == "RMSE_median_scaled"
+
+    @pytest.mark.parametrize("encoding", ["inverse", "log", "disparity"])
     def test_read_back_is_exact(self, encoding):
         task = DepthTask(encoding=encoding)
-        metres = torch.tensor([0.05, 0.99, 5.0, 79.9], dtype=torch.float64)
+        metres = torch.tensor([0.11 if encoding == "disparity" else 0.05, 0.99, 5.0, 79.9], dtype=torch.float64)
         torch.testing.assert_close(task.metres(task.encode(metres)), metres, rtol=1e-12, atol=1e-12)
 
-    @pytest.mark.parametrize("encoding", ["inverse", "log"])
+    @pytest.mark.parametrize("encoding", ["inverse", "log", "disparity"])
     def test_beyond_range_is_infinite(self, encoding):
         task = DepthTask(encoding=encoding)
         raw = task.encode(torch.tensor([79.0, 85.0, INF])).view(1, 1, 1, 3)

@@ -1,0 +1,87 @@
+"""The real comparison on tiny input: trained, resumed after a kill, tabled, measured."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIG = ROOT / "training/configs/compare_street.yaml"
+TINY = ["run.batch=2", "run.workers=0", "data.size=[64,96]", "data.train=4", "data.validation=2", "run.log_every=1"]
+TINY += ["run.steps=2", "run.checkpoint_every=1", "tasks=[{kind: depth, encoding: log}, normals]"]
+
+
+def command(out: Path, *more: str) -> list[str]:
+    return [sys.executable, "-m", "training.compare", "--config", str(CONFIG), "--out", str(out), *TINY, *more]
+
+
+def run(arguments: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def results(out: Path) -> dict[str, dict]:
+    return {str(f.parent.relative_to(out)): json.loads(f.read_text()) for f in out.glob("runs/*/*/*/result.json")}
+
+
+@pytest.mark.slow
+def test_every_method_trains_and_the_table_has_them_all(tmp_path):
+    out = tmp_path / "compare"
+    first = run(command(out, "--seeds", "1", "--time", "2"))
+    assert first.returncode == 0, first.stderr
+    report = json.loads((out / "compare.json").read_text())
+    rows = {row["method"]: row for row in report["rows"]}
+    assert list(rows) == ["single-task", "multi-task", "PAD-Net", "3-ways PAD-Net", "xTAM", "edge exchange"]
+    for row in rows.values():
+        assert row["seeds"] == [0]
+        assert row["ms"]["rounds"] == 2
+        assert row["tasks"]["depth"]["mean"] > 0
+        assert row["delta"]["mean"] is not None
+    assert rows["single-task"]["parameters"] > 1.5 * rows["multi-task"]["parameters"]
+    assert report["unfinished"] == []
+    assert "xTAM" in first.stdout
+
+    # again, with one seed more: what is done stays as it is
+    stamps = {f: f.stat().st_mtime_ns for f in out.glob("runs/*/*/seed_0/*.json")}
+    second = run(command(out, "--seeds", "2", "--only", "multi-task"))
+    assert second.returncode == 0, second.stderr
+    assert "2 runs, 1 of them done" in second.stderr
+    assert {f: f.stat().st_mtime_ns for f in stamps} == stamps
+    rows = {row["method"]: row for row in json.loads((out / "compare.json").read_text())["rows"]}
+    assert rows["multi-task"]["seeds"] == [0, 1]
+    assert rows["multi-task"]["tasks"]["depth"]["std"] is not None
+
+    refused = run(command(out, "run.steps=3"))
+    assert refused.returncode == 2
+    assert "was made with run.steps=2, not 3" in refused.stderr
+    assert refused.stderr.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_a_killed_comparison_goes_on_and_ends_as_if_nothing_had_happened(tmp_path):
+    methods = ["--seeds", "1", "--only", "single-task,multi-task", "run.steps=6", "run.checkpoint_every=2"]
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    finished = run(command(whole, *methods))
+    assert finished.returncode == 0, finished.stderr
+
+    process = subprocess.Popen(command(cut, *methods), cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    second = False
+    for line in process.stderr:
+        second = second or line.startswith("[2/")
+        if second and line.startswith("step 3/"):
+            os.kill(process.pid, signal.SIGKILL)  # in the second run, after its checkpoint of step 2
+            break
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert len(results(cut)) == 1
+
+    resumed = run(command(cut, *methods))
+    assert resumed.returncode == 0, resumed.stderr
+    assert "3 runs, 1 of them done" in resumed.stderr
+    assert "resumed at step 2" in resumed.stderr
+    assert results(cut) == results(whole)
