@@ -176,7 +176,16 @@ class Trainer:
         device = self.fabric.device
         labels = {name: label.to(device, non_blocking=True) for name, label in batch.labels.items()}
         intrinsics = None if batch.intrinsics is None else batch.intrinsics.to(device)
-        total, parts = self.learner(batch.image.to(device, non_blocking=True), labels, intrinsics, batch.name)
+        try:
+            total, parts = self.learner(batch.image.to(device, non_blocking=True), labels, intrinsics, batch.name)
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            # The published decoder normalises image-wide means: of a single image they are one value a channel.
+            raise InputError(
+                f"run.batch gives {len(batch.image)} image a process, with which this network cannot normalise; "
+                "give at least 2 a process"
+            ) from None
         if not torch.isfinite(total):
             losses = ", ".join(f"{k} {float(v):.4g}" for k, v in parts.items())
             raise FloatingPointError(

@@ -38,6 +38,8 @@ class DepthTask(Task):
         max_depth: metres beyond which the prediction says "no surface in range" (+inf) and beyond which l1 is blind.
         up_to_scale: the depth has a unit of its own, as when it was learned from video alone. Then nothing is cut at
             ``max_depth``, and the metric scales each image to the label's median first and says so in its names.
+        paper_compatible: divide the berHu loss by the number of all pixels, as the released code does, instead of the
+            known ones. Partly labelled frames then count for less.
         side_outputs: further heads on coarser maps of the decoder, for training alone (published for self-supervised
             depth: 2, with which depth is judged at four scales).
     """
@@ -50,6 +52,7 @@ class DepthTask(Task):
     criterion: str = "berhu"
     max_depth: float = 80.0
     up_to_scale: bool = False
+    paper_compatible: bool = False
     side_outputs: int = 0
 
     def __post_init__(self) -> None:
@@ -110,7 +113,8 @@ class DepthTask(Task):
         known = ~label.isnan()
         label = torch.where(known, label, torch.ones_like(label))  # keeps NaN out of the gradient
         if self.criterion == "berhu":
-            return berhu(raw, self.encode(label), known)
+            loss = berhu(raw, self.encode(label), known)
+            return loss * known.to(loss.dtype).mean() if self.paper_compatible else loss
         known = known & (label <= self.max_depth)
         metres = self.metres(raw)
         if self.criterion == "silog":

@@ -128,15 +128,19 @@ def depth_loss(task: DepthTask, raw: np.ndarray, metres: np.ndarray) -> float:
     return task.loss(torch.from_numpy(raw)[:, None], torch.from_numpy(metres)[:, None]).item()
 
 
+@pytest.mark.parametrize("paper_compatible", [False, True])
 @pytest.mark.parametrize("encoding", ["inverse", "log"])
 @pytest.mark.parametrize("which", KNOWN)
-def test_depth_berhu(rng, which, encoding):
+def test_depth_berhu(rng, which, encoding, paper_compatible):
     metres, known = depths(rng, which)
     raw = predicted(rng, encoding)
     error = np.where(known, np.abs(raw - encoded(metres, encoding)), 0)  # the sky counts, as in the paper
     c = max(0.2 * error.max(), 1e-6)
     expected = mean(np.where(error <= c, error, (error**2 + c**2) / (2 * c)), known)
-    assert depth_loss(DepthTask(encoding=encoding), raw, metres) == pytest.approx(expected, rel=1e-9)
+    if paper_compatible:  # unknown pixels count as if they were right
+        expected *= known.mean()
+    task = DepthTask(encoding=encoding, paper_compatible=paper_compatible)
+    assert depth_loss(task, raw, metres) == pytest.approx(expected, rel=1e-9)
     assert which == "none known" or (error[known] > c).any()
 
 
