@@ -56,10 +56,12 @@ class Draws:
 
     def jitter(self, colour: Sequence[float], amount: float) -> tuple[float, float, float]:
         """A colour near ``colour``: brightness and each channel vary by about ``amount``, kept within [0.01, 0.97]."""
-        scale = 1.0 + self.uniform(-amount, amount)
-        channels = [c * scale * (1.0 + 0.4 * self.uniform(-amount, amount)) for c in colour]
-        red, green, blue = (min(max(c, 0.01), 0.97) for c in channels)
-        return red, green, blue
+        draw = self.uniform
+        scale = 1.0 + draw(-amount, amount)
+        red = colour[0] * scale * (1.0 + 0.4 * draw(-amount, amount))
+        green = colour[1] * scale * (1.0 + 0.4 * draw(-amount, amount))
+        blue = colour[2] * scale * (1.0 + 0.4 * draw(-amount, amount))
+        return min(max(red, 0.01), 0.97), min(max(green, 0.01), 0.97), min(max(blue, 0.01), 0.97)
 
     def grey(self, low: float, high: float, tint: float = 0.06) -> tuple[float, float, float]:
         """A nearly grey colour of brightness low..high, a little warm or cold."""

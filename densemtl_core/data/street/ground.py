@@ -35,6 +35,10 @@ class GroundHits:
     z: Tensor
     kerb: Tensor
 
+    def lines(self, some: slice) -> GroundHits:
+        """The hits of some of the picture's lines."""
+        return GroundHits(*(values[:, some] for values in (self.t, self.normal_x, self.x, self.z, self.kerb)))
+
 
 def _safe(value: Tensor) -> Tensor:
     return torch.where(value.abs() < 1e-9, torch.full_like(value, 1e-9), value)
@@ -140,7 +144,7 @@ def paint_ground(
         coverage((seam_x - seam_x.floor() - 0.5) * slab, torch.full_like(foot, 0.02), foot),
         coverage((seam_z - seam_z.floor() - 0.5) * slab, torch.full_like(foot, 0.02), slant),
     )
-    slab_tone = lookup((seam_x + 0.5).floor() * 37, (seam_z + 0.5).floor() * 53, torch.zeros_like(x), grain=True)
+    slab_tone = lookup((seam_x + 0.5).floor() * 37, (seam_z + 0.5).floor() * 53, None, grain=True)
     near = (1 - slant / slab).clamp(0, 1)
     tone_walk = (1 + k * (0.45 * (cloudy - 0.5) + 0.5 * (grain - 0.5) + 0.5 * near * (slab_tone - 0.5))) * (
         1 - 0.4 * seam

@@ -6,13 +6,24 @@ does not depend on its place in a batch.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from densemtl_core.data.street.noise import lookup
 from densemtl_core.data.street.scene import Plate
 
-__all__ = ["NEAR", "Vector", "box_planes", "intersect_box", "intersect_cone", "intersect_ellipsoid", "intersect_plate"]
+__all__ = [
+    "NEAR",
+    "Vector",
+    "box_face",
+    "box_planes",
+    "intersect_box",
+    "intersect_cone",
+    "intersect_ellipsoid",
+    "intersect_plate",
+]
 
 NEAR = 0.05
 """Nothing closer than this is seen, metres."""
@@ -39,7 +50,28 @@ def box_planes(half: Vector, shape: Vector) -> list[tuple[Vector, Tensor]]:
     ]
 
 
-def intersect_box(origin: Vector, direction: Vector, half: Vector, shape: Vector) -> tuple[Tensor, Tensor]:
+def _crossings(origin: Vector, direction: Vector, half: Vector, shape: Vector) -> list[tuple[Tensor, Tensor]]:
+    """For each plane of a box: ``t`` where it is entered (-inf: left), and where it is left (inf: entered)."""
+    (ox, oy, oz), (dx, dy, dz) = origin, direction
+    (hx, hy, hz), (kx, kf, kb) = half, shape
+    sx, rx, ex = kx * oy, kx * dy, hx - kx * hy
+    crossings = []
+    for start, rate in (
+        (ox - sx - ex, dx - rx),
+        (-ox - sx - ex, -dx - rx),
+        (oy - hy, dy),
+        (-oy - hy, -dy),
+        (oz - kf * oy - (hz - kf * hy), dz - kf * dy),
+        (-oz - kb * oy - (hz - kb * hy), -dz - kb * dy),
+    ):
+        # No comparison and no choice, which are slow: a rate below 0 has its t, +inf; one above it -inf, its t. IEEE's
+        # rules give the right infinities for a rate of 0, too.
+        t, side = -start / rate, -torch.inf / rate
+        crossings.append((torch.minimum(t, side), torch.maximum(t, side)))
+    return crossings
+
+
+def intersect_box(origin: Vector, direction: Vector, half: Vector, shape: Vector) -> Tensor:
     """Ray against a box whose sides lean inwards towards the top.
 
     Args:
@@ -49,20 +81,23 @@ def intersect_box(origin: Vector, direction: Vector, half: Vector, shape: Vector
         shape: slopes (inward metres per metre of height) of the two x sides, the +z and the -z side.
 
     Returns:
-        ``t`` of the entry (inf: no hit) and the face, 0..5 for +x, -x, bottom, top, +z, -z.
+        ``t`` of the entry, inf: no hit.
     """
-    enter = torch.full_like(origin[0], -torch.inf)
-    leave = torch.full_like(origin[0], torch.inf)
-    face = torch.zeros_like(origin[0])
-    for i, (n, offset) in enumerate(box_planes(half, shape)):
-        start = n[0] * origin[0] + n[1] * origin[1] + n[2] * origin[2] - offset
-        rate = _safe(n[0] * direction[0] + n[1] * direction[1] + n[2] * direction[2])
-        t = -start / rate
-        entering = (rate < 0) & (t > enter)
-        face = torch.where(entering, torch.full_like(face, float(i)), face)
-        enter = torch.where(entering, t, enter)
-        leave = torch.where(rate > 0, torch.minimum(leave, t), leave)
-    return torch.where((enter <= leave) & (enter > NEAR), enter, torch.inf), face
+    crossings = _crossings(origin, direction, half, shape)
+    enter, leave = crossings[0]
+    for entered, left in crossings[1:]:
+        enter, leave = torch.maximum(enter, entered), torch.minimum(leave, left)
+    return torch.where((enter <= leave) & (enter > NEAR), enter, torch.inf)
+
+
+def box_face(origin: Vector, direction: Vector, half: Vector, shape: Vector) -> Tensor:
+    """Which face of a box a ray that hits it enters: 0..5 for +x, -x, bottom, top, +z, -z (see `intersect_box`)."""
+    entered = [enter for enter, _ in _crossings(origin, direction, half, shape)]
+    enter, face = entered[0], torch.zeros_like(entered[0])
+    for i in range(1, 6):
+        face = torch.where(entered[i] > enter, float(i), face)
+        enter = torch.maximum(enter, entered[i])
+    return face
 
 
 def intersect_cone(origin: Vector, direction: Vector, half: Vector, top: Tensor) -> tuple[Tensor, Tensor]:
@@ -128,12 +163,30 @@ def intersect_ellipsoid(origin: Vector, direction: Vector, half: Vector, ragged:
     return torch.where((disc >= 0) & (t > NEAR) & (outline <= 1 - missing), t, torch.inf)
 
 
-def _segment(u: Tensor, v: Tensor, a: tuple[float, float], b: tuple[float, float], thick: float) -> Tensor:
-    """Whether (u, v) lies within ``thick`` of the segment a-b."""
-    du, dv = b[0] - a[0], b[1] - a[1]
-    s = (((u - a[0]) * du + (v - a[1]) * dv) / (du * du + dv * dv)).clamp(0, 1)
-    eu, ev = u - a[0] - s * du, v - a[1] - s * dv
-    return eu * eu + ev * ev <= thick * thick
+# Ends (u, v) and half thickness of a bicycle's tubes, saddle and handlebar, as fractions of a plate's half size.
+_TUBES = (
+    (-0.62, 0.4, -0.25, -0.55, 0.06),
+    (-0.25, -0.55, 0.0, 0.45, 0.06),
+    (-0.25, -0.5, 0.38, -0.5, 0.06),
+    (0.0, 0.45, 0.38, -0.5, 0.06),
+    (0.62, 0.4, 0.35, -0.9, 0.06),
+    (0.2, -0.92, 0.4, -0.92, 0.06),
+    (-0.4, -0.7, -0.15, -0.7, 0.07),
+)
+
+
+def _bicycle_frame(u: Tensor, v: Tensor) -> Tensor:
+    """Whether (u, v), ``(P,)``, lies within a tube: close enough to the segment in its middle."""
+    au, av, bu, bv, thick = torch.tensor(_TUBES, device=u.device).T[..., None].unbind(0)
+    du, dv = bu - au, bv - av
+    s = (((u - au) * du + (v - av) * dv) / (du * du + dv * dv)).clamp(0, 1)
+    eu, ev = u - au - s * du, v - av - s * dv
+    return (eu * eu + ev * ev <= thick * thick).any(0)
+
+
+def _treetops(x: Tensor, y: Tensor, seed: Tensor) -> Tensor:
+    coarse, fine = lookup(2 * x + seed, seed, None, grain=False), lookup(9 * x + seed, 3 * y, None, grain=False)
+    return 0.75 * coarse + 0.25 * fine
 
 
 def intersect_plate(
@@ -159,30 +212,18 @@ def intersect_plate(
     square = u * u + v * v
     cell = x / period.clamp(min=0.01)
     cell = cell - cell.floor()
-    wheel = (square <= 1) & ((square >= 0.72) | (square <= 0.03) | ((u * v).abs() < 0.012))
-    frame = (
-        _segment(u, v, (-0.62, 0.4), (-0.25, -0.55), 0.06)
-        | _segment(u, v, (-0.25, -0.55), (0.0, 0.45), 0.06)
-        | _segment(u, v, (-0.25, -0.5), (0.38, -0.5), 0.06)
-        | _segment(u, v, (0.0, 0.45), (0.38, -0.5), 0.06)
-        | _segment(u, v, (0.62, 0.4), (0.35, -0.9), 0.06)
-        | _segment(u, v, (0.2, -0.92), (0.4, -0.92), 0.06)
-        | _segment(u, v, (-0.4, -0.7), (-0.15, -0.7), 0.07)
-    )
-    height = 0.75 * lookup(2 * x + seed, seed, t * 0.0, grain=False) + 0.25 * lookup(
-        9 * x + seed, 3 * y, t * 0.0, grain=False
-    )
-    wanted = outline
+    rules: dict[Plate, Callable[[], Tensor]] = {
+        Plate.DISC: lambda: square <= 1,
+        Plate.TRIANGLE: lambda: u.abs() <= (v + 1) / 2,
+        Plate.WHEEL: lambda: (square <= 1) & ((square >= 0.72) | (square <= 0.03) | ((u * v).abs() < 0.012)),
+        Plate.BICYCLE_FRAME: lambda: _bicycle_frame(u, v),
+        Plate.PICKETS: lambda: (cell < 0.62) | ((v + 0.5).abs() < 0.08) | ((v - 0.5).abs() < 0.08),
+        Plate.GUARD_RAIL: lambda: (v < -0.1) | (cell < 0.04),
+        Plate.RAGGED: lambda: v > 1.0 - 2.2 * _treetops(x, y, seed),
+        Plate.RAILING: lambda: (cell < 0.12) | (v < -0.88) | (v > 0.85),
+    }
     keep = torch.ones_like(inside)
-    for shape, rule in (
-        (Plate.DISC, square <= 1),
-        (Plate.TRIANGLE, u.abs() <= (v + 1) / 2),
-        (Plate.WHEEL, wheel),
-        (Plate.BICYCLE_FRAME, frame),
-        (Plate.PICKETS, (cell < 0.62) | ((v + 0.5).abs() < 0.08) | ((v - 0.5).abs() < 0.08)),
-        (Plate.GUARD_RAIL, (v < -0.1) | (cell < 0.04)),
-        (Plate.RAGGED, v > 1.0 - 2.2 * height),
-        (Plate.RAILING, (cell < 0.12) | (v < -0.88) | (v > 0.85)),
-    ):
-        keep = torch.where(wanted == float(shape), rule, keep)
+    for number in torch.unique(outline).tolist():
+        if number != Plate.RECTANGLE:
+            keep = torch.where(outline == number, rules[Plate(int(number))](), keep)
     return torch.where(inside & keep, t, torch.inf)

@@ -18,19 +18,21 @@ from densemtl_core.data.street.weather import sample_light
 __all__ = ["sample"]
 
 
-def sample(d: Draws, style: str) -> Scene:
+def sample(d: Draws, light: Draws, style: str) -> Scene:
     """Draw one street.
 
     Args:
         d: its stream of random numbers.
+        light: another one for the light, so that a street is the same in both styles.
         style: ``sim``, ``real`` or ``mixed``.
 
     Returns:
         The scene, its camera at z = 0.
     """
     scene = Scene()
+    drawn = light.pick(("sim", "real"))
     if style == "mixed":
-        style = d.pick(("sim", "real"))
+        style = drawn
     country = d.chance(0.35)
     # On a motorway every lane leads our way; elsewhere half of them come towards us.
     motorway = country and d.chance(0.5)
@@ -47,12 +49,12 @@ def sample(d: Draws, style: str) -> Scene:
 
     borders = [-lanes * lane / 2 + lane * i for i in range(lanes + 1)]
     scene.ground = sample_ground(d, country, borders, None if motorway else divide, left, right)
-    scene.light = sample_light(d, style)
+    scene.light = sample_light(light, style)
     scene.camera = _camera(d, ours, scene.ground)
 
     plot = Plot()
     plot.take(scene.camera.x, 0.0, 1.1, PERIOD)  # the camera's way stays free
-    place_traffic(scene, d, ours, theirs)
+    place_traffic(scene, d, ours, theirs, trams=not country)
     leaves = d.pick(LEAVES)
     g = scene.ground
     for side in (

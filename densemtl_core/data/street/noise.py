@@ -1,4 +1,4 @@
-"""Tileable noise with mip levels, read with one lookup a pixel."""
+"""Tileable noise with mip levels, read with one lookup a pixel (or four, where its texels would show)."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["lookup"]
+__all__ = ["lookup", "smooth"]
 
 _LEVELS = 10  # 512, 256, ... 1 texels
+_LENGTH = sum(4**level for level in range(_LEVELS))  # texels of all of them
 
 
 def _octaves(weights: list[float], generator: torch.Generator) -> Tensor:
@@ -43,24 +44,39 @@ def _table(device: torch.device) -> tuple[Tensor, Tensor]:
             start += level.numel()
             if level.shape[-1] > 1:
                 level = F.avg_pool2d(level, 2)
-    return torch.cat(flat).float().to(device), torch.tensor(starts).to(device)
+    return torch.cat(flat).float().to(device), torch.tensor(starts, dtype=torch.int32).to(device)
 
 
-def lookup(u: Tensor, v: Tensor, footprint: Tensor, grain: bool) -> Tensor:
+def lookup(u: Tensor, v: Tensor, footprint: Tensor | None, grain: bool) -> Tensor:
     """Noise at (u, v).
 
     Args:
         u: first coordinate in texels; the noise repeats every 512.
         v: second coordinate in texels.
-        footprint: size of a pixel in texels; larger ones read a blurred level instead of flickering.
+        footprint: size of a pixel in texels; larger ones read a blurred level instead of flickering. None: 0.
         grain: fine-grained noise instead of cloudy noise.
 
     Returns:
         Values in [0, 1] of mean 0.5, shaped like ``u``.
     """
     table, starts = _table(u.device)
-    exponent = torch.frexp(footprint.clamp(1.0, 256.0))[1].long() - 1  # floor(log2)
-    iu, iv = torch.floor(u).long() & 511, torch.floor(v).long() & 511
-    side = 9 - exponent
-    index = ((iv >> exponent) << side) + (iu >> exponent)
-    return table[index + starts[exponent + (_LEVELS if grain else 0)]]
+    iu, iv = torch.floor(u).int() & 511, torch.floor(v).int() & 511
+    if footprint is None:
+        index = (iv << 9) + (iu + _LENGTH * grain)
+    else:
+        # A float's exponent bits are the floor of its logarithm.
+        exponent = (footprint.clamp(1.0, 256.0).view(torch.int32) >> 23) - 127
+        start = (starts[_LEVELS:] if grain else starts[:_LEVELS]).index_select(0, exponent.flatten())
+        index = ((iv >> exponent) << (9 - exponent)) + (iu >> exponent) + start.view(exponent.shape)
+    # `index_select` is several times faster than indexing, here and all over the street world.
+    return table.index_select(0, index.flatten()).view(index.shape)
+
+
+def smooth(u: Tensor, v: Tensor, footprint: Tensor, grain: bool) -> Tensor:
+    """Like `lookup`, bilinear between texels: for what is magnified so much that texels would show."""
+    u, v = u - 0.5, v - 0.5
+    iu, iv = u.floor(), v.floor()
+    fu, fv = u - iu, v - iv
+    above = lookup(iu, iv, footprint, grain) * (1 - fu) + lookup(iu + 1, iv, footprint, grain) * fu
+    below = lookup(iu, iv + 1, footprint, grain) * (1 - fu) + lookup(iu + 1, iv + 1, footprint, grain) * fu
+    return above * (1 - fv) + below * fv

@@ -39,9 +39,10 @@ def tree(scene: Scene, d: Draws, x: float, z: float, y: float, leaves: Colour, t
         )  # fmt: skip
         return
     if form < 0.32:  # bare branches, and the haze of twigs around them
-        for _ in range(14):
-            a, r, low = d.uniform(0, 6.28), tall * d.uniform(0.02, 0.2), tall * d.uniform(0.35, 0.6)
-            high, half = low + tall * d.uniform(0.2, 0.4), (thick * 0.4, thick * 0.4)
+        for _ in range(9):
+            # Upright ones close to the trunk, like a broom: farther out they would hang in the air.
+            a, r, low = d.uniform(0, 6.28), thick * d.uniform(0.4, 2.2), tall * d.uniform(0.3, 0.5)
+            high, half = low + tall * d.uniform(0.2, 0.45), (thick * 0.4, thick * 0.4)
             part(
                 scene, Kind.CONE, name, at, 0, (r * math.cos(a), r * math.sin(a)), low, high, half, bark,
                 shape=(0.2, 0, 0),

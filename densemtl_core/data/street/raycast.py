@@ -22,6 +22,8 @@ from densemtl_core.data.street.scene import COLUMN, Kind
 
 __all__ = ["Hits", "cast", "corners", "local_rays", "pixel_boxes", "screen_boxes"]
 
+_MISS = 0x7F800000 << 32  # the key of an infinite depth
+_CORNERS = [[1 if i >> axis & 1 else -1 for i in range(8)] for axis in range(3)]
 _EDGES = [(a, b) for a in range(8) for b in range(a + 1, 8) if (a ^ b) in (1, 2, 4)]
 
 
@@ -38,14 +40,12 @@ class Hits:
     primitive: Tensor
 
 
-def corners(table: Tensor) -> list[Vector]:
-    """The eight corners of every primitive's bounding box, in the frame of the table: three ``(M,)`` tensors each."""
+def corners(table: Tensor) -> Vector:
+    """The eight corners of every primitive's bounding box, in the frame of the table: three ``(8, M)`` tensors."""
     cx, cy, cz, hx, hy, hz, cos, sin = (table[COLUMN[n]] for n in ("x", "y", "z", "hx", "hy", "hz", "cos", "sin"))
-    out = []
-    for i in range(8):
-        x, y, z = (hx if i & 1 else -hx), (hy if i & 2 else -hy), (hz if i & 4 else -hz)
-        out.append((cx + cos * x + sin * z, cy + y, cz - sin * x + cos * z))
-    return out
+    signs = torch.tensor(_CORNERS, dtype=table.dtype, device=table.device)[..., None]
+    x, y, z = signs[0] * hx, signs[1] * hy, signs[2] * hz
+    return cx + cos * x + sin * z, cy + y, cz - sin * x + cos * z
 
 
 def pixel_boxes(u0: Tensor, v0: Tensor, u1: Tensor, v1: Tensor, size: tuple[int, int]) -> Tensor:
@@ -68,7 +68,7 @@ def screen_boxes(table: Tensor, pose: Tensor, K: Tensor, size: tuple[int, int]) 
     Returns:
         ``(M, 4)`` int64 u0, v0, u1, v1.
     """
-    world = [torch.stack(axis, 1) for axis in zip(*corners(table), strict=True)]  # three (M, 8)
+    world = [axis.T for axis in corners(table)]
     x, y, z = (
         pose[:, 0, i, None] * world[0] + pose[:, 1, i, None] * world[1] + pose[:, 2, i, None] * world[2]
         for i in range(3)
@@ -93,22 +93,22 @@ def screen_boxes(table: Tensor, pose: Tensor, K: Tensor, size: tuple[int, int]) 
     return pixel_boxes(u0 - 0.01, v0 - 0.01, u1 + 0.01, v1 + 0.01, size)
 
 
-def local_rays(table: Tensor, rows: Tensor, direction: Tensor, start: Tensor | None = None) -> tuple[Vector, Vector]:
+def local_rays(table: Tensor, rows: Tensor, direction: Vector, start: Vector | None = None) -> tuple[Vector, Vector]:
     """Rays in the frames of primitives.
 
     Args:
         table: ``(C, M)`` primitives with centres relative to the camera.
         rows: ``(P,)`` primitive of each ray.
-        direction: ``(3, P)`` world direction of each ray.
-        start: ``(3, P)`` where the rays start, relative to the camera; the camera by default.
+        direction: world direction of each ray, three ``(P,)`` tensors.
+        start: where the rays start, relative to the camera; the camera by default.
 
     Returns:
         Origin and direction, three ``(P,)`` tensors each.
     """
     names = ("x", "y", "z", "cos", "sin")
-    x, y, z, c, s = table[[COLUMN[n] for n in names]].index_select(1, rows).unbind(0)
+    x, y, z, c, s = (table[COLUMN[n]].index_select(0, rows) for n in names)
     ox, oy, oz = (-x, -y, -z) if start is None else (start[0] - x, start[1] - y, start[2] - z)
-    dx, dy, dz = direction.unbind(0)
+    dx, dy, dz = direction
     return (c * ox - s * oz, oy, s * ox + c * oz), (c * dx - s * dz, dy, s * dx + c * dz)
 
 
@@ -133,39 +133,50 @@ def cast(
     count = width * height
     nothing = torch.iinfo(torch.int64).max
     nearest = torch.full((direction.shape[1],), nothing, dtype=torch.int64, device=table.device)
+    rays = direction.unbind(0)
+    starts = None if start is None else start.unbind(0)
     for kind in Kind:
         rows = torch.nonzero((table[COLUMN["kind"]] == float(kind)) & (count > 0)).squeeze(1)
         if rows.numel() == 0:
             continue
         n = count[rows]
-        which = torch.repeat_interleave(torch.arange(rows.numel(), device=rows.device), n)
-        offset = torch.arange(which.numel(), device=rows.device) - (n.cumsum(0) - n)[which]
-        wide = width[rows][which]
-        line = torch.div(offset, wide, rounding_mode="floor")
-        first = owner[rows] * (h * w) + boxes[rows, 1] * w + boxes[rows, 0]
-        pixel = first[which] + line * w + (offset - line * wide)
-        row = rows[which]
-        begin = None if start is None else start.index_select(1, pixel)
-        t = intersect(kind, table, row, direction.index_select(1, pixel), begin)
-        hit = torch.nonzero(t < torch.inf).squeeze(1)
-        # Depth in the upper half, row in the lower: one integer minimum is a z-buffer with a fixed tie-break.
-        key = (t[hit].view(torch.int32).long() << 32) | row[hit]
-        nearest.scatter_reduce_(0, pixel[hit], key, "amin")
-    none = nearest == nothing
+        row = torch.repeat_interleave(rows, n)
+        # Pixels of all rectangles, one after the other; 32 bits are enough, and divide without dividing integers.
+        ends = torch.zeros_like(count)
+        ends[rows] = n.cumsum(0) - n
+        place = torch.arange(row.numel(), dtype=torch.int32, device=row.device)
+        offset = place - ends.int().index_select(0, row)
+        wide = width.int().index_select(0, row)
+        line = torch.floor(offset / wide).int()
+        first = (owner * (h * w) + boxes[:, 1] * w + boxes[:, 0]).int().index_select(0, row)
+        pixel = first + offset + line * (w - wide)
+        through = (rays[0].index_select(0, pixel), rays[1].index_select(0, pixel), rays[2].index_select(0, pixel))
+        begin = None
+        if starts is not None:
+            x, y, z = (s.index_select(0, pixel) for s in starts)
+            begin = (x, y, z)
+        t = intersect(kind, table, row, through, begin)
+        # Depth in the upper half, row in the lower: one integer minimum is a z-buffer with a fixed tie-break. Rays that
+        # miss carry an infinite depth along: sorting them out would cost more.
+        key = (t.view(torch.int32).long() << 32) | row
+        nearest.scatter_reduce_(0, pixel.long(), key, "amin")
     t = (nearest >> 32).int().view(torch.float32)
+    none = nearest >= _MISS
     return Hits(torch.where(none, torch.inf, t), torch.where(none, 0, nearest & 0xFFFFFFFF))
 
 
-def intersect(kind: Kind, table: Tensor, rows: Tensor, direction: Tensor, start: Tensor | None = None) -> Tensor:
+def intersect(kind: Kind, table: Tensor, rows: Tensor, direction: Vector, start: Vector | None = None) -> Tensor:
     """``(P,)`` depth at which each ray meets its primitive (all of one kind), inf: it does not."""
     origin, d = local_rays(table, rows, direction, start)
-    names = ("hx", "hy", "hz", "g0", "g1", "g2", "seed")
-    hx, hy, hz, g0, g1, g2, seed = table[[COLUMN[n] for n in names]].index_select(1, rows).unbind(0)
-    half = (hx, hy, hz)
+
+    def column(name: str) -> Tensor:
+        return table[COLUMN[name]].index_select(0, rows)
+
+    half = (column("hx"), column("hy"), column("hz"))
     if kind == Kind.BOX:
-        return intersect_box(origin, d, half, (g0, g1, g2))[0]
+        return intersect_box(origin, d, half, (column("g0"), column("g1"), column("g2")))
     if kind == Kind.CONE:
-        return intersect_cone(origin, d, half, g0)[0]
+        return intersect_cone(origin, d, half, column("g0"))[0]
     if kind == Kind.ELLIPSOID:
-        return intersect_ellipsoid(origin, d, half, g0, seed)
-    return intersect_plate(origin, d, half, g0, g1, seed)
+        return intersect_ellipsoid(origin, d, half, column("g0"), column("seed"))
+    return intersect_plate(origin, d, half, column("g0"), column("g1"), column("seed"))

@@ -13,7 +13,7 @@ from densemtl_core.data.street.ground import intersect_ground, paint_ground
 from densemtl_core.data.street.materials import paint
 from densemtl_core.data.street.raycast import cast, screen_boxes
 from densemtl_core.data.street.scene import COLUMN, Camera, Scene, stack
-from densemtl_core.data.street.shading import develop, illuminate, sky
+from densemtl_core.data.street.shading import develop, dot, illuminate, reflection, sky
 from densemtl_core.data.street.shadows import shadow_map, sunlit
 from densemtl_core.data.street.surfaces import surface
 
@@ -74,7 +74,12 @@ def edge_map(label: Tensor, instance: Tensor, depth: Tensor) -> Tensor:
 
 
 def render(
-    scenes: Sequence[Scene], tables: Sequence[Tensor], size: tuple[int, int], grain: Tensor, driven: float = 0.0
+    scenes: Sequence[Scene],
+    tables: Sequence[Tensor],
+    size: tuple[int, int],
+    grain: Tensor,
+    driven: float = 0.0,
+    labelled: bool = True,
 ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
     """Render a batch.
 
@@ -84,9 +89,10 @@ def render(
         size: (H, W).
         grain: ``(B, 3, H, W)`` standard normal sensor noise on the device to render on.
         driven: metres that the camera has driven.
+        labelled: make the labels, too.
 
     Returns:
-        ``(B, 3, H, W)`` images, the labels, ``(B, 3, 3)`` intrinsics.
+        ``(B, 3, H, W)`` images, the labels (none if not ``labelled``), ``(B, 3, 3)`` intrinsics.
     """
     device, (h, w), b = grain.device, size, len(scenes)
     ground = stack([s.ground for s in scenes], device)
@@ -112,33 +118,37 @@ def render(
 
     # `z` of a ray's hit in the camera frame is its parameter t, whatever the camera's rotation.
     plane = intersect_ground(ground, (camera["x"], camera["height"]), direction)
-    label, albedo = paint_ground(ground, light["texture"], plane, torch.full_like(cx, driven), focal, camera["height"])
     t_object = hits.t.view(b, h, w)
     is_object = t_object < plane.t
     t = torch.minimum(t_object, plane.t)
     is_sky = t == torch.inf
+    label = torch.zeros(b, h, w, dtype=torch.int64, device=device)
+    albedo = torch.zeros(b, 3, h, w, device=device)
+    below = _lines(~(is_object | is_sky))
+    label[:, below], albedo[:, :, below] = paint_ground(
+        ground, light["texture"], plane.lines(below), torch.full_like(cx, driven), focal, camera["height"]
+    )
+    label.masked_fill_(is_sky, CITYSCAPES_19.id("sky"))
+    albedo.masked_fill_(is_sky[:, None], 0.0)
     normal = torch.stack([plane.normal_x, torch.where(plane.kerb, 0.0, -1.0), torch.zeros_like(plane.t)], 1)
 
     chosen = torch.nonzero(is_object.flatten()).squeeze(1)
-    rows = hits.primitive[chosen]
+    rows, depth = hits.primitive.index_select(0, chosen), hits.t.index_select(0, chosen)
     scene_of = owner[rows]
-    foot = hits.t[chosen] / focal.flatten()[scene_of]
-    s = surface(table, rows, hits.t[chosen], rays[:, chosen], foot)
+    s = surface(table, rows, depth, rays.index_select(1, chosen), depth / focal.flatten()[scene_of])
     paint_, mirror_, glow_ = paint(s, light["texture"].flatten()[scene_of])
-    flat_label, flat_instance = label.flatten(), torch.zeros_like(label).flatten()
-    flat_label[chosen] = s.column["class"].long()
-    flat_instance[chosen] = s.column["instance"].long()
-    label, instance = flat_label.view(b, h, w), flat_instance.view(b, h, w)
 
     def scatter(dense: Tensor, values: Tensor) -> Tensor:
-        columns = dense.transpose(0, 1).reshape(3, -1)
-        columns[:, chosen] = values
-        return columns.view(3, b, h, w).transpose(0, 1)
+        columns = dense.movedim(0, -3).reshape(*dense.shape[1:-2], b * h * w)
+        columns.index_copy_(-1, chosen, values)
+        return columns.view(*dense.shape[1:-2], b, h, w).movedim(-3, 0)
 
+    label = scatter(label, s.column["class"].long())
+    instance = scatter(torch.zeros_like(label), s.column["instance"].long())
     albedo, normal = scatter(albedo, paint_), scatter(normal, s.normal)
-    mirror = torch.zeros(b * h * w, device=device)
-    mirror[chosen] = mirror_
+    mirror = scatter(torch.zeros_like(t), mirror_)[:, None]
     glow = scatter(torch.zeros_like(albedo), glow_)
+
     # Under an overcast sky the light comes from above: its "shadows" dim what lies under cars and trees.
     sun, high = light["sun"][:, :, 0, 0], camera["height"][:, 0, 0]
     diffuse = light["overcast"][:, 0, 0] > 0
@@ -148,33 +158,35 @@ def render(
     open_sky = torch.where(diffuse[:, None, None], 0.35 + 0.65 * lit, 0.8 + 0.2 * lit)
 
     unit = direction / length[:, None]
-    background = sky(light, unit)
-    along = sum((unit[:, k] * normal[:, k] for k in range(3)), torch.zeros_like(t))
-    bounced = unit - 2 * along[:, None] * normal
-    reflected = sky(light, torch.stack([bounced[:, 0], -bounced[:, 1].abs(), bounced[:, 2]], 1), clouds=False)
-    # Only steep reflections show the open sky: the others show the street, which is darker.
-    steep = ((-bounced[:, 1:2] - 0.05) * 2.5).clamp(0, 1)
-    reflected = reflected * (0.22 + 0.78 * steep)
     colour = illuminate(light, albedo, normal, lit, open_sky)
-    mirror = mirror.view(b, 1, h, w)
-    colour = colour * (1 - mirror) + reflected * mirror + glow
-    air = torch.where(is_sky, 0.0, t) * length / light["haze"]
-    clear = 1 / (1 + air + 0.5 * air * air)
-    haze = 0.85 * light["horizon"]
-    colour = colour * clear[:, None] + haze * (1 - clear[:, None])
-    colour = torch.where(is_sky[:, None], background, colour)
-    image = develop(light, colour, grain)
-
-    label = torch.where(is_sky, CITYSCAPES_19.id("sky"), label)
-    optical = torch.stack(
-        [sum((R[:, k, i] * normal[:, k] for k in range(3)), torch.zeros_like(t)) for i in range(3)], 1
+    shiny = _lines(mirror[:, 0] > 0)
+    share = mirror[:, :, shiny]
+    colour[:, :, shiny] = (
+        colour[:, :, shiny] * (1 - share) + reflection(light, unit[:, :, shiny], normal[:, :, shiny]) * share
     )
+    colour += glow
+    air = torch.where(is_sky, 0.0, t) * length / light["haze"]
+    clear = (1 / (1 + air + 0.5 * air * air))[:, None]
+    colour = colour * clear + 0.85 * light["horizon"] * (1 - clear)
+    above = _lines(is_sky)
+    colour[:, :, above] = torch.where(is_sky[:, None, above], sky(light, unit[:, :, above]), colour[:, :, above])
+    image = develop(light, colour, grain)
+    if not labelled:
+        return image, {}, K
+
+    optical = torch.stack([dot(R[:, :, i], normal) for i in range(3)], 1)
     labels = {
         "semantic": label,
         "depth": t[:, None],
         "normals": torch.where(is_sky[:, None], torch.nan, optical),
         "edges": edge_map(label, instance, t)[:, None],
-        "albedo": torch.where(is_sky[:, None], 0.0, albedo),
+        "albedo": albedo,
         "instance": instance,
     }
     return image, labels, K
+
+
+def _lines(mask: Tensor) -> slice:
+    """The picture lines that hold anything of a mask ``(B, H, W)``: what lies elsewhere need not be computed."""
+    found = torch.nonzero(mask.any(2).any(0)).squeeze(1).tolist()
+    return slice(found[0], found[-1] + 1) if found else slice(0, 0)

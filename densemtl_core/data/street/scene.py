@@ -7,6 +7,7 @@ that things above the road have negative y. At zero yaw, pitch and roll the came
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from enum import IntEnum
@@ -104,6 +105,9 @@ COLUMN = {name: i for i, name in enumerate(_COLUMNS)}
 """Column of the primitive table by name: centre, half size, yaw, shape, class, instance, paint, speed along z."""
 
 
+_IDS = {name: id_ for id_, name in enumerate(CITYSCAPES_19.classes)} | {"unlabelled": IGNORE_CLASS}
+
+
 @dataclass
 class Camera:
     """Pose (metres, radians), horizontal field of view, principal point offset (fractions of the image)."""
@@ -180,7 +184,7 @@ class Scene:
     camera: Camera = field(default_factory=Camera)
     ground: Ground = field(default_factory=Ground)
     light: Light = field(default_factory=Light)
-    rows: list[tuple[float, ...]] = field(default_factory=list)
+    values: array[float] = field(default_factory=lambda: array("d"))
     instance: int = 0
     speed: float = 0.0
     distant: bool = False
@@ -226,13 +230,18 @@ class Scene:
             seed: offset into the noise.
             paint: four numbers that the material reads.
         """
-        label = float(IGNORE_CLASS if name == "unlabelled" else CITYSCAPES_19.id(name))
-        self.rows.append(
+        self.values.extend(
             (
-                float(kind), *centre, *half, math.cos(yaw), math.sin(yaw), *shape, label, float(self.instance),
-                float(material), *colour, *second, seed, *paint, self.speed, float(self.distant),
+                kind, *centre, *half, math.cos(yaw), math.sin(yaw), *shape, _IDS[name], self.instance, material,
+                *colour, *second, seed, *paint, self.speed, self.distant,
             )
         )  # fmt: skip
+
+    def rows(self) -> Tensor:
+        """``(M, len(COLUMN))`` float64 primitives as they were added."""
+        if not self.values:
+            return torch.zeros(0, len(COLUMN), dtype=torch.float64)
+        return torch.frombuffer(self.values, dtype=torch.float64).clone().view(-1, len(COLUMN))
 
     def table(self, time: float = 0.0, z: float = 0.0) -> Tensor:
         """Primitives as seen after a drive: z is relative to the camera, and the scene repeats every `PERIOD` metres.
@@ -244,11 +253,11 @@ class Scene:
         Returns:
             ``(M, len(COLUMN))`` float32, sorted by kind.
         """
-        table = torch.tensor(self.rows, dtype=torch.float64).reshape(-1, len(COLUMN))
+        table = self.rows()
         relative = table[:, COLUMN["z"]] + table[:, COLUMN["speed"]] * time - z
-        if time or z:
-            wrapped = relative - PERIOD * torch.floor((relative + BEHIND) / PERIOD)
-            relative = torch.where(table[:, COLUMN["distant"]] > 0, table[:, COLUMN["z"]], wrapped)
+        # Also at the start, so that what stands beyond the last metre does not vanish with the first one driven.
+        wrapped = relative - PERIOD * torch.floor((relative + BEHIND) / PERIOD)
+        relative = torch.where(table[:, COLUMN["distant"]] > 0, table[:, COLUMN["z"]], wrapped)
         table[:, COLUMN["z"]] = relative
         order = torch.argsort(table[:, COLUMN["kind"]], stable=True)
         return table[order].float()
@@ -256,8 +265,16 @@ class Scene:
 
 def stack(items: Sequence[Any], device: torch.device) -> dict[str, Tensor]:
     """Turn equal dataclasses of numbers into tensors: a number to ``(B, 1, 1)``, a tuple to ``(B, n, 1, 1)``."""
-    out = {}
-    for f in fields(items[0]):
-        value = torch.tensor([getattr(item, f.name) for item in items], dtype=torch.float32)
-        out[f.name] = value[..., None, None].to(device)
-    return out
+    names = [f.name for f in fields(items[0])]
+    flat: list[float] = []
+    for item in items:
+        for name in names:
+            value = getattr(item, name)
+            flat += value if isinstance(value, tuple) else (value,)
+    sizes = [len(v) if isinstance(v, tuple) else 0 for v in (getattr(items[0], name) for name in names)]
+    # One tensor for all of them: many small ones would cost more than the arithmetic.
+    table = torch.tensor(flat, dtype=torch.float32).view(len(items), -1).to(device)
+    parts = torch.split(table, [max(n, 1) for n in sizes], dim=1)
+    return {
+        name: (part if n else part[:, 0])[..., None, None] for name, n, part in zip(names, sizes, parts, strict=True)
+    }

@@ -5,11 +5,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from densemtl_core.data.street.noise import lookup
+from densemtl_core.data.street.noise import smooth
 
-__all__ = ["develop", "illuminate", "sky"]
+__all__ = ["develop", "dot", "illuminate", "reflection", "sky"]
 
 _LUMA = (0.2126, 0.7152, 0.0722)
+
+
+def dot(a: Tensor, b: Tensor) -> Tensor:
+    """Scalar product over dimension 1 (three channels); a sum that does not depend on the batch."""
+    return a[:, 0] * b[:, 0] + a[:, 1] * b[:, 1] + a[:, 2] * b[:, 2]
 
 
 def sky(light: dict[str, Tensor], direction: Tensor, clouds: bool = True) -> Tensor:
@@ -32,15 +37,24 @@ def sky(light: dict[str, Tensor], direction: Tensor, clouds: bool = True) -> Ten
     plane = 1 / (up + 0.12)
     scale = 22 * light["cloud_scale"]
     u, v = dx * plane * scale + light["cloud_seed"], dz * plane * scale
-    puff = 0.75 * lookup(u, v, plane * 0.3, grain=False) + 0.25 * lookup(u * 4, v * 4, plane, grain=False)
+    puff = 0.75 * smooth(u, v, plane * 0.3, grain=False) + 0.25 * smooth(u * 4, v * 4, plane, grain=False)
     cover = ((puff - 0.8 + 0.6 * light["cloud_cover"]) * 5).clamp(0, 1) * (up * 12).clamp(0, 1)
     colour = colour * (1 - cover[:, None]) + light["cloud_colour"] * (0.75 + 0.5 * puff[:, None]) * cover[:, None]
-    towards = sum((light["sun"][:, k] * direction[:, k] for k in range(3)), torch.zeros_like(dx)).clamp(0, 1)
+    towards = dot(light["sun"], direction).clamp(0, 1)
     glow = towards * towards
     glow = glow * glow
     glow = glow * glow
     glow = glow * 0.25 + glow * glow * glow * glow * 1.5
     return colour + light["sun_colour"] * glow[:, None] * (1 - 0.7 * cover[:, None])
+
+
+def reflection(light: dict[str, Tensor], direction: Tensor, normal: Tensor) -> Tensor:
+    """What a pane mirrors of the sky, seen along unit directions; both ``(B, 3, H, W)`` in the world frame."""
+    x, y, z = (direction - 2 * dot(direction, normal)[:, None] * normal).unbind(1)
+    mirrored = sky(light, torch.stack([x, -y.abs(), z], 1), clouds=False)
+    # Only steep reflections show the open sky: the others show the street, which is darker.
+    steep = ((-y[:, None] - 0.05) * 2.5).clamp(0, 1)
+    return mirrored * (0.22 + 0.78 * steep)
 
 
 def illuminate(light: dict[str, Tensor], albedo: Tensor, normal: Tensor, lit: Tensor, open_sky: Tensor) -> Tensor:
@@ -53,9 +67,13 @@ def illuminate(light: dict[str, Tensor], albedo: Tensor, normal: Tensor, lit: Te
         lit: ``(B, H, W)`` share of the sun that arrives.
         open_sky: ``(B, H, W)`` share of the sky that is not hidden.
     """
-    facing = sum((light["sun"][:, k] * normal[:, k] for k in range(3)), torch.zeros_like(lit)).clamp(min=0)
+    facing = dot(light["sun"], normal).clamp(min=0)
     above = (0.62 - 0.38 * normal[:, 1]) * open_sky
     return albedo * (light["sun_colour"] * (facing * lit)[:, None] + light["ambient"] * above[:, None])
+
+
+def _luma(image: Tensor) -> Tensor:
+    return image[:, 0] * _LUMA[0] + image[:, 1] * _LUMA[1] + image[:, 2] * _LUMA[2]
 
 
 def _blur(image: Tensor, sigma: Tensor) -> Tensor:
@@ -87,7 +105,7 @@ def develop(light: dict[str, Tensor], radiance: Tensor, grain: Tensor) -> Tensor
     """
     h, w = radiance.shape[2:]
     image = _blur(radiance, light["blur"][:, None])
-    luma = sum((image[:, k] * _LUMA[k] for k in range(3)), torch.zeros_like(image[:, 0]))
+    luma = _luma(image)
     # The mean is taken in integers: a sum of floats would depend on how the batch is split among threads.
     level = (luma.clamp(0, 0.7) * 65536).long().flatten(1).sum(1).double() / (65536.0 * h * w)
     gain = light["exposure"] / level.float()[:, None, None].clamp(min=1e-3)
@@ -97,7 +115,7 @@ def develop(light: dict[str, Tensor], radiance: Tensor, grain: Tensor) -> Tensor
     image = image * (1 - light["vignette"] * 0.5 * (x * x + y * y))[:, None]
     image = image / (1 + (image - 0.6).clamp(min=0) * 0.5)  # soft shoulder before the sensor clips
     encoded = image.clamp(0, 1.2).sqrt()
-    grey = sum((encoded[:, k] * _LUMA[k] for k in range(3)), torch.zeros_like(luma))[:, None]
+    grey = _luma(encoded)[:, None]
     encoded = grey + (encoded - grey) * light["saturation"][:, None]
     encoded = (encoded - 0.45) * light["contrast"][:, None] + 0.45 + light["lift"][:, None]
     return (encoded + grain * light["noise"][:, None]).clamp(0, 1)

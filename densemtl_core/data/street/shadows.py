@@ -51,11 +51,9 @@ def shadow_map(table: Tensor, owner: Tensor, sun: Tensor, height: Tensor, size: 
     direction = torch.stack([-s.expand(b, lines, columns) for s in (sx, sy, sz)])
 
     lx, ly, lz = (sun[owner, i] for i in range(3))
-    ends = []
-    for cx, cy, cz in corners(table):
-        fall = (cy - height[owner]) / ly
-        ends.append((_columns(cx - fall * lx, columns), _lines(cz - fall * lz, lines)))
-    us, vs = torch.stack([e[0] for e in ends]), torch.stack([e[1] for e in ends])
+    cx, cy, cz = corners(table)
+    fall = (cy - height[owner]) / ly
+    us, vs = _columns(cx - fall * lx, columns), _lines(cz - fall * lz, lines)
     boxes = pixel_boxes(us.amin(0), vs.amin(0), us.amax(0), vs.amax(0), size)
     # The backdrop is too far to throw a shadow that anybody sees.
     boxes[:, 2:] = torch.where((table[COLUMN["distant"]] > 0)[:, None], boxes[:, :2], boxes[:, 2:])
@@ -85,7 +83,8 @@ def sunlit(shadow: Tensor, sun: Tensor, height: Tensor, point: Tensor, normal: T
     u, v = u.clamp(0, columns - 1.001), v.clamp(0, lines - 1.001)
     iu, iv = u.floor(), v.floor()
     fu, fv = u - iu, v - iv
-    index = (torch.arange(b, device=x.device)[:, None, None] * lines + iv.long()) * columns + iu.long()
+    scene = torch.arange(b, dtype=torch.int32, device=x.device)[:, None, None]
+    index = ((scene * lines + iv.int()) * columns + iu.int()).flatten()
     flat = shadow.flatten()
     light = torch.zeros_like(x)
     for step, weight in (
@@ -94,5 +93,5 @@ def sunlit(shadow: Tensor, sun: Tensor, height: Tensor, point: Tensor, normal: T
         (columns, (1 - fu) * fv),
         (columns + 1, fu * fv),
     ):
-        light = light + weight * (flat[index + step] >= distance).to(x.dtype)
+        light = light + weight * (flat.index_select(0, index + step).view_as(x) >= distance).to(x.dtype)
     return torch.where(inside, light, torch.ones_like(light))

@@ -7,11 +7,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from densemtl_core.data.street.intersect import box_planes, intersect_box, intersect_cone
+from densemtl_core.data.street.intersect import Vector, box_face, box_planes, intersect_cone
 from densemtl_core.data.street.raycast import local_rays
 from densemtl_core.data.street.scene import COLUMN, Kind
 
 __all__ = ["Surface", "surface"]
+
+
+def _at(vector: Vector, places: Tensor) -> Vector:
+    x, y, z = vector
+    return x.index_select(0, places), y.index_select(0, places), z.index_select(0, places)
 
 
 @dataclass(frozen=True)
@@ -43,26 +48,31 @@ def surface(table: Tensor, rows: Tensor, t: Tensor, direction: Tensor, foot: Ten
         direction: ``(3, P)`` world directions.
         foot: ``(P,)`` metres across a pixel at that depth.
     """
-    column = dict(zip(COLUMN, table.index_select(1, rows).unbind(0), strict=True))
-    origin, d = local_rays(table, rows, direction)
+    column = {name: values.index_select(0, rows) for name, values in zip(COLUMN, table.unbind(0), strict=True)}
+    dx, dy, dz = direction.unbind(0)
+    origin, d = local_rays(table, rows, (dx, dy, dz))
     x, y, z = (o + t * v for o, v in zip(origin, d, strict=True))
     half, shape = (column["hx"], column["hy"], column["hz"]), (column["g0"], column["g1"], column["g2"])
     kind = column["kind"]
 
-    _, face = intersect_box(origin, d, half, shape)
+    face = box_face(origin, d, half, shape)
     zero, one = torch.zeros_like(x), torch.ones_like(x)
     nx, ny, nz = zero, zero, one  # a plate's
     for i, (n, _) in enumerate(box_planes(half, shape)):
         this = (kind == Kind.BOX) & (face == i)
         nx, ny, nz = torch.where(this, n[0], nx), torch.where(this, n[1], ny), torch.where(this, n[2], nz)
-    cone = kind == Kind.CONE
-    _, cap = intersect_cone(origin, d, half, shape[0])
-    slope = half[0] * (1 - shape[0]) / (2 * half[1])
-    radius = half[0] * (1 + shape[0]) / 2 + slope * y
-    on_cap, on_side = cone & (cap > 0), cone & (cap == 0)
-    nx = torch.where(on_side, x, torch.where(on_cap, zero, nx))
-    ny = torch.where(on_side, -slope * radius, torch.where(on_cap, -one, ny))
-    nz = torch.where(on_side, z, torch.where(on_cap, zero, nz))
+    # Cones are few: only theirs are asked for the cap.
+    some = torch.nonzero(kind == Kind.CONE).squeeze(1)
+    if some.numel():
+        part_origin, part_d, part_half = (_at(v, some) for v in (origin, d, half))
+        top, yy = shape[0].index_select(0, some), y.index_select(0, some)
+        _, cap = intersect_cone(part_origin, part_d, part_half, top)
+        slope = part_half[0] * (1 - top) / (2 * part_half[1])
+        radius = part_half[0] * (1 + top) / 2 + slope * yy
+        side = 1 - cap
+        nx = nx.index_copy(0, some, x.index_select(0, some) * side)
+        ny = ny.index_copy(0, some, -slope * radius * side - cap)
+        nz = nz.index_copy(0, some, z.index_select(0, some) * side)
     ball = kind == Kind.ELLIPSOID
     nx, ny, nz = (torch.where(ball, p / (h * h), n) for p, h, n in zip((x, y, z), half, (nx, ny, nz), strict=True))
     length = (nx * nx + ny * ny + nz * nz).sqrt().clamp(min=1e-12)

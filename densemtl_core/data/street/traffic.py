@@ -24,7 +24,7 @@ def _vehicle(scene: Scene, d: Draws, x: float, z: float, yaw: float, speed: floa
         people.rider(scene, d, x + d.uniform(-0.8, 0.8), z, yaw, speed)
 
 
-def place_traffic(scene: Scene, d: Draws, ours: Sequence[float], theirs: Sequence[float]) -> None:
+def place_traffic(scene: Scene, d: Draws, ours: Sequence[float], theirs: Sequence[float], trams: bool = False) -> None:
     """Fill the lanes; none, some or much traffic.
 
     Everything keeps the camera's speed in its own direction: a drive never runs into anything.
@@ -34,9 +34,11 @@ def place_traffic(scene: Scene, d: Draws, ours: Sequence[float], theirs: Sequenc
         d: random numbers.
         ours: middles of the lanes that lead away from the camera, metres.
         theirs: middles of the lanes of oncoming traffic.
+        trams: one lane is the trams'.
     """
     camera = scene.camera
     busy = d.pick((0.15, 0.5, 1.0, 2.0))
+    tramway = d.pick((*ours, *theirs)) if trams and d.chance(0.25) else None
     for lane in (*ours, *theirs):
         beside = abs(lane - camera.x)
         yaw, speed = (0.0, SPEED) if lane in ours else (math.pi, -SPEED)
@@ -46,6 +48,11 @@ def place_traffic(scene: Scene, d: Draws, ours: Sequence[float], theirs: Sequenc
             if beside < 2.3 and z < 9:
                 # Our own lane: nothing behind the windscreen, the next one a braking distance ahead.
                 z = 9.0 + min(gap, 60.0) * d.uniform()
+                continue
+            if lane == tramway:
+                if z > 24 or (beside > 2.9 and z > 6):
+                    vehicles.tram(scene, d, lane, z + 14, yaw, speed)
+                z += 45 + gap
                 continue
             if abs(z) > 8 or beside > 2.9:
                 _vehicle(scene, d, lane, z, yaw, speed)

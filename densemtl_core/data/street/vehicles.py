@@ -1,15 +1,17 @@
-"""Cars, vans and lorries, buses."""
+"""Cars, vans and lorries, buses, trams."""
 
 from __future__ import annotations
 
 import math
 
-from densemtl_core.data.street.colours import CAR_COLOURS, DARK
+from densemtl_core.data.street.colours import CAR_COLOURS, DARK, METAL
 from densemtl_core.data.street.draws import Draws
 from densemtl_core.data.street.parts import part
-from densemtl_core.data.street.scene import Kind, Material, Plate, Scene
+from densemtl_core.data.street.scene import Colour, Kind, Material, Plate, Scene
 
-__all__ = ["bus", "car", "truck"]
+__all__ = ["bus", "car", "tram", "truck"]
+
+_LIVERIES: tuple[Colour, ...] = ((0.6, 0.05, 0.05), (0.7, 0.7, 0.7), (0.6, 0.5, 0.1), (0.1, 0.2, 0.5), (0.2, 0.4, 0.2))
 
 
 def car(scene: Scene, d: Draws, x: float, z: float, yaw: float, speed: float, y: float = 0.0) -> tuple[float, float]:
@@ -85,9 +87,7 @@ def bus(scene: Scene, d: Draws, x: float, z: float, yaw: float, speed: float) ->
     """A bus; returns its half width and half length."""
     scene.begin(speed)
     hl, hw, tall = d.uniform(4.5, 6.0), 1.25, d.pick((3.0, 3.1, 4.2))
-    colour = d.jitter(
-        d.pick(((0.6, 0.05, 0.05), (0.7, 0.7, 0.7), (0.6, 0.5, 0.1), (0.1, 0.2, 0.5), (0.2, 0.4, 0.2))), 0.2
-    )
+    colour = d.jitter(d.pick(_LIVERIES), 0.2)
     part(scene, Kind.BOX, "bus", (x, 0, z), yaw, (0, 0), 0.08, 0.5, (hw * 0.9, hl * 0.95), DARK)
     part(
         scene, Kind.BOX, "bus", (x, 0, z), yaw, (0, 0), 0.3, tall, (hw, hl), colour, material=Material.COACH,
@@ -100,4 +100,28 @@ def bus(scene: Scene, d: Draws, x: float, z: float, yaw: float, speed: float) ->
                 scene, Kind.PLATE, "bus", (x, 0, z), yaw, (side * (hw + 0.01), along * hl), 0, 0.95, (0.48, 0.02), DARK,
                 turn=math.pi / 2, shape=(Plate.DISC, 0, 0), material=Material.WHEEL, second=(0.3, 0.3, 0.3),
             )  # fmt: skip
+    return hw, hl
+
+
+def tram(scene: Scene, d: Draws, x: float, z: float, yaw: float, speed: float) -> tuple[float, float]:
+    """A tram of two to four jointed cars; returns its half width and half length."""
+    scene.begin(speed)
+    cars, long, hw, tall = d.integer(2, 4), d.uniform(3.2, 4.5), d.uniform(1.15, 1.3), d.uniform(3.1, 3.5)
+    colour, seed = d.jitter(d.pick(_LIVERIES), 0.2), d.uniform(0, 500)
+    stripe, at, hl = d.jitter(d.pick(CAR_COLOURS), 0.2), (x, 0.0, z), cars * long
+    part(scene, Kind.BOX, "train", at, yaw, (0, 0), 0.0, 0.5, (hw * 0.85, hl * 0.97), DARK)
+    part(scene, Kind.BOX, "train", at, yaw, (0, 0), 0.35, tall - 0.2, (hw * 0.9, hl - 1.5), DARK)  # the bellows
+    for i in range(cars):
+        # Only the outer ends lean back.
+        shape = (0.01, 0.12 * (i == cars - 1), 0.12 * (i == 0))
+        part(
+            scene, Kind.BOX, "train", at, yaw, (0, -hl + (2 * i + 1) * long), 0.3, tall, (hw, long - 0.25), colour,
+            material=Material.COACH, seed=seed, shape=shape, second=stripe, paint=(1.0, 1.3, 0.5, 0.0),
+        )  # fmt: skip
+    # A pantograph as far up as the wire would be.
+    part(scene, Kind.BOX, "train", at, yaw, (0, 0), tall, tall + 0.25, (hw * 0.6, 1.2), METAL)
+    part(
+        scene, Kind.PLATE, "train", at, yaw, (0, 0), tall + 0.2, tall + 1.2, (0.7, 0.02), DARK, turn=math.pi / 2,
+        shape=(Plate.TRIANGLE, 0, 0),
+    )  # fmt: skip
     return hw, hl

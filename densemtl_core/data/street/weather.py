@@ -11,7 +11,10 @@ __all__ = ["sample_light"]
 
 
 def sample_light(d: Draws, style: str) -> Light:
-    """Draw the hour, the weather and a camera: clean for ``sim``, with a camera's faults for ``real``."""
+    """Draw the hour, the weather and a camera: clean for ``sim``, with a camera's faults for ``real``.
+
+    Both styles draw the same hour and weather from equal streams.
+    """
     real = style == "real"
     azimuth, elevation = d.uniform(0, 2 * math.pi), math.radians(d.uniform(12, 70))
     sun = (math.cos(elevation) * math.sin(azimuth), -math.sin(elevation), math.cos(elevation) * math.cos(azimuth))
@@ -21,8 +24,9 @@ def sample_light(d: Draws, style: str) -> Light:
     fill = d.uniform(0.35, 0.7)
     blue = 0.0 if overcast else d.uniform(0.0, 0.25)
     sky = d.uniform(0.7, 2.2) if overcast else d.uniform(0.35, 1.1)
+    lost = d.uniform(1.0, 2.0)  # cameras that expose for the street lose the sky
     if real:
-        sky *= d.uniform(1.0, 2.0)  # cameras that expose for the street lose the sky
+        sky *= lost
     white = d.grey(0.85, 1.0, 0.04)
     tint = d.uniform(0.05, 0.3) if overcast else d.uniform(0.4, 1.0)
     zenith = tuple(sky * (w * (1 - tint) + tint * b) for w, b in zip(white, (0.16, 0.36, 0.8), strict=True))

@@ -5,19 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import torch
+from torch import Tensor
 
+from densemtl_core.data.image_files import neighbour_label
 from densemtl_core.data.sample import Sample
 from densemtl_core.data.street.draws import Draws
 from densemtl_core.data.street.layout import sample
-from densemtl_core.data.street.render import render
+from densemtl_core.data.street.render import render, rotation
 from densemtl_core.data.street.scene import SPEED, Scene
 from densemtl_core.errors import InputError
 
-__all__ = ["StreetWorld"]
+__all__ = ["FPS", "StreetWorld", "ego_motion", "extrinsics"]
+
+FPS = 10.0
+"""Frames a second between a sample and its neighbours."""
 
 _SPLITS = {"train": 1, "val": 2}
 _STYLES = ("sim", "real", "mixed")
-_SCENE, _GRAIN = 1, 2  # streams of random numbers of one index
+_SCENE, _GRAIN, _LIGHT = 1, 2, 3  # streams of random numbers of one index
 
 
 class StreetWorld(torch.utils.data.Dataset[Sample]):
@@ -31,8 +36,12 @@ class StreetWorld(torch.utils.data.Dataset[Sample]):
         seed: which world.
         split: ``train`` or ``val``; their scenes have nothing in common.
         size: (H, W) in pixels.
-        style: ``sim`` is clean, ``real`` has rich textures and a camera's faults, ``mixed`` draws one per index.
+        style: ``sim`` is clean, ``real`` has rich textures and a camera's faults, ``mixed`` draws one per index;
+            the street of an index is the same in each.
         length: number of samples.
+        frames: neighbouring frames of the same drive that come along, -1 and +1 say, at `FPS`: labels ``image-1``
+            ``(3, H, W)`` and ``pose-1`` ``(4, 4)``, which takes points (metres) from this frame's camera to that
+            frame's. The camera drives at `SPEED`, traffic moves.
         device: where to render; samples lie there.
 
     Raises:
@@ -46,6 +55,7 @@ class StreetWorld(torch.utils.data.Dataset[Sample]):
         size: tuple[int, int] = (256, 512),
         style: str = "mixed",
         length: int = 10_000,
+        frames: Sequence[int] = (),
         device: str | torch.device = "cpu",
     ) -> None:
         if split not in _SPLITS:
@@ -56,7 +66,10 @@ class StreetWorld(torch.utils.data.Dataset[Sample]):
             raise InputError(f"street world: size {tuple(size)} is too small; give (H, W) of at least 16 pixels each")
         if length < 1:
             raise InputError(f"street world: length {length} is not positive; give at least 1")
+        if 0 in frames or len(set(frames)) != len(frames):
+            raise InputError(f"street world: frames {tuple(frames)} are not neighbours; give offsets such as -1 and 1")
         self.seed, self.split, self.style, self.length = seed, split, style, length
+        self.frames = tuple(int(k) for k in frames)
         self.size = (int(size[0]), int(size[1]))
         self.device = torch.device(device)
 
@@ -92,28 +105,37 @@ class StreetWorld(torch.utils.data.Dataset[Sample]):
             name=", ".join(self._name(i) for i in indices),
         )
 
-    def _render(self, indices: Sequence[int]) -> tuple[torch.Tensor, dict[str, torch.Tensor], torch.Tensor]:
+    def _render(
+        self, indices: Sequence[int], frame: int = 0, fps: float = FPS
+    ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+        """Images, labels and intrinsics of some scenes, ``frame / fps`` seconds after their start."""
         scenes = [self.scene(i) for i in indices]
-        grain = torch.stack([self._grain(i, 0) for i in indices]).to(self.device)
-        return render(scenes, [s.table() for s in scenes], self.size, grain)
 
-    def sequence(self, seed_index: int, frames: int, fps: float = 10.0) -> Iterator[Sample]:
+        def picture(at: int, labelled: bool) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+            time = at / fps
+            tables = [s.table(time, SPEED * time) for s in scenes]
+            grain = torch.stack([self._grain(i, at) for i in indices]).to(self.device)
+            return render(scenes, tables, self.size, grain, driven=SPEED * time, labelled=labelled)
+
+        image, labels, intrinsics = picture(frame, labelled=True)
+        for k in self.frames:
+            labels[neighbour_label(k)] = picture(frame + k, labelled=False)[0]
+            poses = torch.stack([ego_motion(s, SPEED * k / fps) for s in scenes])
+            labels[f"pose{k:+d}"] = poses.float().to(self.device)
+        return image, labels, intrinsics
+
+    def sequence(self, seed_index: int, frames: int, fps: float = FPS) -> Iterator[Sample]:
         """Drive through one scene at `SPEED`: what a camera in a car would record.
 
         Args:
             seed_index: which scene.
-            frames: number of frames.
-            fps: frames a second.
+            frames: number of frames; the first is sample ``seed_index`` itself.
+            fps: frames a second, also between a frame and its neighbours.
         """
         if fps <= 0:
             raise InputError(f"street world: fps {fps} is not positive; give frames a second, such as 10")
-        scene = self.scene(seed_index)
         for frame in range(frames):
-            time = frame / fps
-            grain = self._grain(seed_index, frame)[None].to(self.device)
-            image, labels, intrinsics = render(
-                [scene], [scene.table(time, SPEED * time)], self.size, grain, driven=SPEED * time
-            )
+            image, labels, intrinsics = self._render([seed_index], frame, fps)
             yield Sample(
                 image[0],
                 {name: label[0] for name, label in labels.items()},
@@ -125,7 +147,8 @@ class StreetWorld(torch.utils.data.Dataset[Sample]):
         """The scene of sample ``index``: camera, light, ground and primitives."""
         if not 0 <= index < self.length:
             raise IndexError(f"street world has samples 0..{self.length - 1}, not {index}")
-        return sample(Draws(self.seed, _SPLITS[self.split], index, _SCENE), self.style)
+        key = (self.seed, _SPLITS[self.split], index)
+        return sample(Draws(*key, _SCENE), Draws(*key, _LIGHT), self.style)
 
     def _grain(self, index: int, frame: int) -> torch.Tensor:
         draws = Draws(self.seed, _SPLITS[self.split], index, _GRAIN, frame)
@@ -133,3 +156,21 @@ class StreetWorld(torch.utils.data.Dataset[Sample]):
 
     def _name(self, index: int) -> str:
         return f"street/{self.seed}/{self.split}/{index:06d}"
+
+
+def ego_motion(scene: Scene, driven: float) -> Tensor:
+    """``(4, 4)`` float64: takes points (metres) from a scene's camera to what it is ``driven`` metres later."""
+    # The road is straight: the camera keeps its rotation and moves along the world's z.
+    pose = torch.eye(4, dtype=torch.float64)
+    to_world = torch.tensor(rotation(scene.camera), dtype=torch.float64)
+    pose[:3, 3] = -driven * to_world[2]
+    return pose
+
+
+def extrinsics(scene: Scene, time: float) -> Tensor:
+    """``(4, 4)`` float64: world (on the road where the drive began) to a scene's camera, ``time`` seconds later."""
+    camera = scene.camera
+    pose = torch.eye(4, dtype=torch.float64)
+    pose[:3, :3] = torch.tensor(rotation(camera), dtype=torch.float64).T
+    pose[:3, 3] = -pose[:3, :3] @ torch.tensor([camera.x, -camera.height, SPEED * time], dtype=torch.float64)
+    return pose

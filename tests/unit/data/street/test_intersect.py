@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from densemtl_core.data.street.intersect import (
+    box_face,
     intersect_box,
     intersect_cone,
     intersect_ellipsoid,
@@ -41,9 +42,9 @@ ZERO = torch.zeros(1)
     ],
 )
 def test_box(origin, direction, shape, t, face) -> None:
-    got, which = intersect_box(vector(*origin), vector(*direction), vector(1, 2, 3), vector(*shape))
-    assert got.item() == pytest.approx(t, rel=1e-5)
-    assert face is None or which.item() == face
+    box = (vector(*origin), vector(*direction), vector(1, 2, 3), vector(*shape))
+    assert intersect_box(*box).item() == pytest.approx(t, rel=1e-5)
+    assert face is None or box_face(*box).item() == face
 
 
 @pytest.mark.parametrize(

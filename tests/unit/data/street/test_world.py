@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from densemtl_core.data.class_lists import CITYSCAPES_19
-from densemtl_core.data.sample import Sample
+from densemtl_core.data.sample import IGNORE_CLASS, Sample
 from densemtl_core.data.street import StreetWorld
 from densemtl_core.data.street.render import rotation
 from densemtl_core.data.street.scene import COLUMN
@@ -54,7 +54,8 @@ def test_shapes_types_and_ranges(size: tuple[int, int]) -> None:
         "albedo": ((3, h, w), torch.float32),
         "instance": ((h, w), torch.int64),
     }
-    assert s.labels["semantic"].max() < len(CITYSCAPES_19)
+    known = s.labels["semantic"][s.labels["semantic"] != IGNORE_CLASS]
+    assert known.max() < len(CITYSCAPES_19)
     assert set(s.labels["edges"].unique().tolist()) == {0.0, 1.0}
     assert s.labels["depth"].min() > 0
     assert s.labels["albedo"].min() >= 0
@@ -86,6 +87,15 @@ def test_seeds_and_splits_differ(world: StreetWorld, other: dict[str, object]) -
     for index in range(3):
         a, b = world[index].labels["semantic"], different[index].labels["semantic"]
         assert (a != b).float().mean() > 0.05
+
+
+def test_a_street_is_the_same_in_both_styles(world: StreetWorld) -> None:
+    for index in (1, 4):
+        sim, real = (StreetWorld(seed=3, size=SIZE, style=style)[index] for style in ("sim", "real"))
+        for name in ("semantic", "depth", "normals", "edges", "instance"):
+            assert torch.equal(sim.labels[name].nan_to_num(nan=-9.0), real.labels[name].nan_to_num(nan=-9.0)), name
+        assert any(torch.equal(world[index].image, other.image) for other in (sim, real))
+        assert (sim.image - real.image).abs().mean() > 0.02
 
 
 def test_sky_has_no_surface(many: Sample) -> None:
@@ -178,6 +188,7 @@ def test_the_world_has_what_a_street_has(many: Sample) -> None:
         assert share[name] > 0.01, name
     for name in ("person", "pole", "traffic sign", "fence", "wall", "truck", "bus", "rider", "bicycle"):
         assert share[name] > 1e-4, name
+    assert all(share.values()), [name for name, value in share.items() if value == 0]
     # Nearly every picture has a road to drive on; here and there a bus hides it.
     road = (many.labels["semantic"] == CITYSCAPES_19.id("road")).flatten(1).float().mean(1)
     assert (road > 0.05).float().mean() > 0.9
