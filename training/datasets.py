@@ -19,6 +19,7 @@ from densemtl_core import __version__
 from densemtl_core.data.cached import CachedDataset, PreparedDataset
 from densemtl_core.data.camvid import CamVid
 from densemtl_core.data.cityscapes import TRAIN_IDS, Cityscapes
+from densemtl_core.data.class_lists import ClassMap
 from densemtl_core.data.derived_labels import EdgeRule
 from densemtl_core.data.folder import ImageFolder
 from densemtl_core.data.image_files import neighbour_label
@@ -87,15 +88,22 @@ def make_dataset(data: DataSettings, tasks: Sequence[str], classes: str, split: 
         near = difflib.get_close_matches(data.dataset, DATASETS, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise InputError(f"data.dataset is {data.dataset!r}; {hint}known: {', '.join(DATASETS)}")
-    for name, size in (("size", data.size), ("crop", data.crop)):
-        if size is not None and (len(size) != 2 or min(size) < 32):
-            raise InputError(f"data.{name} is {size}; give [height, width] of at least 32 pixels each")
+    for name, given in (("size", data.size), ("crop", data.crop)):
+        if given is not None and (len(given) != 2 or min(given) < 32):
+            raise InputError(f"data.{name} is {given}; give [height, width] of at least 32 pixels each")
+    if data.size and data.crop and (data.crop[0] > data.size[0] or data.crop[1] > data.size[1]):
+        raise InputError(f"data.crop is {data.crop}, larger than data.size {data.size}; crop less, or resize to more")
+    for name, value in (("flip", data.flip), ("colour", data.colour)):
+        if not 0 <= value <= 1:
+            raise InputError(f"data.{name} is {value}; it must be in 0..1")
+    if split != "train":
+        data = replace(data, frames=[])  # neighbours teach, they do not judge
     source = DATASETS[data.dataset]
     wanted = [name for name in tasks if name in source.labels]
-    if tasks and not wanted and split == "val" and source.validation:
-        raise InputError(
-            f"data.dataset {data.dataset} has no label of {', '.join(tasks)}; it has {', '.join(source.labels)}"
-        )
+    judged, video = split == "val" and source.validation, split == "train" and data.frames
+    if tasks and not wanted and (judged or not video):  # frames teach depth without any label
+        has = ", ".join(source.labels) or "none"
+        raise InputError(f"data.dataset {data.dataset} has no label of {', '.join(tasks)}; it has {has}")
     count = data.train if split == "train" else data.validation
     if count is not None and count < 1:
         raise InputError(f"data.{'train' if split == 'train' else 'validation'} is {count}; give at least 1, or null")
@@ -144,9 +152,13 @@ def _open(
             raise InputError("data.size is null; the street world needs one: [height, width] in pixels")
         length = count or (STREET_FRAMES if split == "train" else STREET_VALIDATION)
         world = StreetWorld(split=split, size=(data.size[0], data.size[1]), length=length, **options)
-        return world if classes == source.classes else PreparedDataset(world, partial(_translate, to=classes))
+        if classes == source.classes or "semantic" not in labels:
+            return world
+        return PreparedDataset(world, partial(_translate, ids=TRAIN_IDS.to(classes, strict=False)))
     if data.root is None:
         raise InputError(f"data.root is missing: the folder of {data.dataset}; docs/datasets.md has its layout")
+    if Path(data.root).is_file() and data.dataset != "video":
+        raise InputError(f"data.root {data.root} is a file; give the folder of {data.dataset}: docs/datasets.md")
     given = {
         "split": source.validation if split == "val" else (split if source.validation else "all"),
         "labels": tuple(labels),
@@ -163,10 +175,10 @@ def _edge_rule(given: Any) -> EdgeRule:
         raise InputError(f"data.options.edges is {given!r}; give some of {known}") from None
 
 
-def _translate(sample: Sample, to: str) -> Sample:
+def _translate(sample: Sample, ids: ClassMap) -> Sample:
     """Street labels, which are Cityscapes' 19 train ids, as ids of another list; what that has not is unlabelled."""
-    ids = TRAIN_IDS.to(to, strict=False)(sample.labels["semantic"].numpy(), sample.name)
-    return replace(sample, labels={**sample.labels, "semantic": ids})
+    translated = ids(sample.labels["semantic"].numpy(), sample.name)
+    return replace(sample, labels={**sample.labels, "semantic": translated})
 
 
 def _prepare(sample: Sample, size: tuple[int, int] | None, kept: frozenset[str]) -> Sample:

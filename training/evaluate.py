@@ -1,8 +1,8 @@
-"""Judge a bundle on a labelled data set: exactly what a robot would run, at the images' own resolution.
+"""Judge a network on a labelled data set: what a robot would run, by default at the images' own resolution.
 
-python -m training.evaluate --dataset street --size 192x320 --every 4
+python -m training.evaluate --dataset street --every 4
 python -m training.evaluate --bundle my.bundle --dataset camvid --root data/camvid
-python -m training.evaluate --dataset kitti --root data/drive --out scores.json
+python -m training.evaluate --run runs/mine --dataset vkitti2 --root data/vkitti2 --size 320x1024 --out scores.json
 """
 
 from __future__ import annotations
@@ -10,87 +10,124 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.utils.data import Dataset
+from rich.progress import track
 
-from densemtl_core.data.camvid import CamVid
-from densemtl_core.data.cityscapes import TRAIN_IDS, Cityscapes
-from densemtl_core.data.class_lists import ClassMap, class_list
-from densemtl_core.data.kitti import Kitti
-from densemtl_core.data.nyudv2 import Nyudv2
+from densemtl_core.data.cityscapes import TRAIN_IDS
+from densemtl_core.data.class_lists import CLASS_LISTS, ClassMap, class_list
 from densemtl_core.data.sample import Sample
-from densemtl_core.data.street import StreetWorld
-from densemtl_core.data.synthia import Synthia
-from densemtl_core.data.vkitti2 import Vkitti2
 from densemtl_core.errors import InputError
 from densemtl_core.metrics import DepthError, MeanIoU, Metric
-from densemtl_core.models import ModelDescription
-from densemtl_core.runtime import Bundle, Predictor, default_bundle
+from densemtl_core.runtime import default_bundle
 from densemtl_core.tasks import Task, from_config
+from training.datasets import DATASETS, make_dataset
+from training.settings import DataSettings
+from training.trained_network import TrainedNetwork
 
-__all__ = ["evaluate_bundle", "main"]
+__all__ = ["Protocol", "evaluate_network", "label_protocol", "main"]
 
-# data set -> (how it is opened, the class list of its labels)
-DATASETS: Mapping[str, tuple[Callable[..., Dataset[Sample]], str | None]] = {
-    "camvid": (CamVid, "camvid11"),
-    "cityscapes": (Cityscapes, "cityscapes19"),
-    "kitti": (Kitti, None),
-    "nyudv2": (Nyudv2, "nyud40"),
-    "synthia": (Synthia, "cityscapes16"),
-    "vkitti2": (Vkitti2, "vkitti8"),
-}
+STREET_SIZE, STREET_SAMPLES = (192, 320), 128
+SHARED = {"vkitti2": "vkitti8"}
+"""The list in which a network of Cityscapes' 19 classes is judged where the data set's own has others than these."""
+
+SCALED = "_median_scaled"
 
 
-def evaluate_bundle(bundle: Bundle, samples: Iterable[Sample], labels_in: str | None) -> dict[str, dict[str, Any]]:
-    """Score every task that both the bundle and the samples have.
+@dataclass(frozen=True)
+class Protocol:
+    """In which classes the labels are counted, and what the network's ids are in them.
+
+    Attributes:
+        classes: a class list's name; None where nothing has classes.
+        translation: from the network's ids; None where they are those of the list.
+    """
+
+    classes: str | None
+    translation: ClassMap | None = None
+
+
+def label_protocol(tasks: Iterable[Task], dataset: str, asked: str | None = None) -> Protocol:
+    """Choose the classes to count in.
+
+    The data set's own where the network has these, or has Cityscapes' 19, whose ids can be translated; else the
+    network's, if the data set's labels can be told in them.
 
     Args:
-        bundle: verified.
-        samples: unbatched, labelled.
-        labels_in: class list of the labels of tasks with classes. The bundle's classes must be that list, or
-            Cityscapes' 19, which are translated.
-
-    Returns:
-        Task name to scores; beside a depth task's a second row, ``..._median_scaled``: each prediction times the ratio
-        of the medians, for judging shape where scale cannot be known.
+        tasks: the network's.
+        dataset: a key of `training.datasets.DATASETS`.
+        asked: a class list that the user wants.
 
     Raises:
         InputError: the classes cannot be compared.
     """
-    predictor = Predictor(bundle.path)
-    description = ModelDescription.from_json(bundle.read("model.json"), f"bundle {bundle.path}")
-    tasks = {task.name: task for task in description.tasks}
-    translations: dict[str, ClassMap] = {}
+    named = [tuple(names) for task in tasks if (names := task.config().get("class_names"))]
+    own = DATASETS[dataset].classes
+    if own is None or not named:
+        return Protocol(asked or own)
+    known = [name for name, listed in CLASS_LISTS.items() if listed.classes == named[0]]
+    if known and (asked or own) == known[0]:
+        return Protocol(known[0])
+    target = asked or SHARED.get(dataset, own)
+    if known == ["cityscapes19"] and target in TRAIN_IDS.lists:
+        return Protocol(target, TRAIN_IDS.to(target, strict=False))
+    told = known and (dataset != "street" or known[0] in TRAIN_IDS.lists)  # real data sets say themselves what they can
+    if told and asked is None and known[0] != "cityscapes19":
+        return Protocol(known[0])
+    described = known[0] if known else f"{len(named[0])} classes of no known list"
+    raise InputError(
+        f"the network's classes ({described}) cannot be compared with {target}, those of {dataset}; "
+        "leave that task out with --tasks"
+    )
+
+
+def evaluate_network(
+    network: TrainedNetwork, tasks: Iterable[Task], samples: Iterable[Sample], protocol: Protocol
+) -> dict[str, dict[str, Any]]:
+    """Score every given task whose label the samples have.
+
+    Args:
+        network: that predicts.
+        tasks: of the network.
+        samples: unbatched, labelled in the protocol's classes.
+        protocol: how class ids are compared.
+
+    Returns:
+        Task name to scores. Metric depth is also scored with each image scaled to its label's median
+        (``..._median_scaled``): its shape, apart from its scale. Classes have their own ``IoU`` each.
+    """
+    judges = {task.name: _judge(task, protocol) for task in tasks}
     metrics: dict[str, Metric] = {}
+    shapes: dict[str, Metric] = {}
     for sample in samples:
         image = (sample.image.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
-        wanted = [name for name in tasks if name in sample.labels]
+        wanted = [name for name in judges if name in sample.labels]
         if not wanted:
             continue
-        predictions = predictor.predict(image, tasks=wanted)
+        predictions = network.predict(image, wanted)
         for name in wanted:
-            if name not in metrics and predictor.manifest.tasks[name].class_names:
-                tasks[name], translations[name] = _in_the_labels_classes(tasks[name], labels_in)
-            found = predictions[name]
-            decoded = translations[name](found, sample.name) if name in translations else torch.from_numpy(found)
-            decoded = decoded if decoded.ndim == 2 else decoded.permute(2, 0, 1)
-            metric = metrics.setdefault(name, tasks[name].metric())
-            label = sample.labels[name][None]
-            tasks[name].score(metric, {name: decoded[None]}, label)
-            if isinstance(metric, DepthError):
-                scaled = metrics.setdefault(f"{name}_median_scaled", tasks[name].metric())
-                tasks[name].score(scaled, {name: (decoded * _median_ratio(decoded, label[0, 0], metric))[None]}, label)
-    predictor.close()
+            task, found = judges[name], predictions[name]
+            if protocol.translation is not None and found.dtype == np.uint8:
+                decoded = protocol.translation(found, sample.name)
+            else:
+                decoded = torch.from_numpy(found)
+            decoded = decoded[None] if decoded.ndim == 2 else decoded.permute(2, 0, 1)[None]
+            metric = metrics.setdefault(name, task.metric())
+            task.score(metric, {name: decoded}, sample.labels[name][None])
+            if isinstance(metric, DepthError) and not metric.median_scaling:
+                shape = shapes.setdefault(name, DepthError(max_depth=metric.max_depth, median_scaling=True))
+                task.score(shape, {name: decoded}, sample.labels[name][None])
     scores: dict[str, dict[str, Any]] = {name: dict(metric.compute()) for name, metric in metrics.items()}
+    for name, shape in shapes.items():
+        scores[name] |= shape.compute()
     for name, metric in metrics.items():
         if isinstance(metric, MeanIoU):
-            classes = class_list(labels_in or "").classes
+            classes = judges[name].config()["class_names"]
             scores[name]["IoU"] = dict(zip(classes, metric.per_class().tolist(), strict=True))
     return scores
 
@@ -100,86 +137,103 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m training.evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--bundle", type=Path, help="folder; default: the one that ships")
-    parser.add_argument("--dataset", required=True, choices=["street", *DATASETS])
+    judged = parser.add_mutually_exclusive_group()
+    judged.add_argument("--bundle", type=Path, help="folder; default: the one that ships")
+    judged.add_argument("--run", type=Path, help="instead, a run folder of training.train")
+    labelled = [name for name, source in DATASETS.items() if source.labels]
+    parser.add_argument("--dataset", required=True, choices=labelled)
     parser.add_argument("--root", type=Path, help="the data set's folder (docs/datasets.md); not for street")
+    parser.add_argument("--tasks", metavar="NAME,...", help="default: all that the network and the labels share")
     parser.add_argument("--split", help="default: val (kitti: all)")
-    parser.add_argument("--size", default="192x320", help="of the street world's frames (default: %(default)s)")
-    parser.add_argument("--style", default="mixed", help="of the street world's frames (default: %(default)s)")
+    parser.add_argument("--classes", help="class list to count in (default: the data set's own where comparable)")
+    parser.add_argument("--size", help="HxW, resize images and labels first (default: as they are; street: 192x320)")
+    parser.add_argument("--style", help="of the street world's frames (default: mixed)")
     parser.add_argument("--every", type=int, default=1, help="take every n-th sample (default: %(default)s)")
     parser.add_argument("--out", type=Path, help="also write the scores as JSON")
     given = parser.parse_args(arguments)
     try:
-        if given.every < 1:
-            raise InputError(f"--every is {given.every}; it must be at least 1")
-        bundle = Bundle(given.bundle or default_bundle())
-        manifest = bundle.manifest
-        dataset, labels_in, split = _open(given)
-        indices = range(0, len(dataset), given.every)  # type: ignore[arg-type]
-        scores = evaluate_bundle(bundle, (dataset[i] for i in indices), labels_in)
-        report = {
-            "bundle": manifest.name,
-            "sha256": manifest.sha256,
-            "dataset": given.dataset,
-            "split": split,
-            "samples": len(indices),
-            "every": given.every,
-            "classes": labels_in,
-            "resolution": "the images' own",
-            "scores": scores,
-        }
-        for task, values in scores.items():
-            figures = "  ".join(f"{k} {v:.4f}" for k, v in values.items() if isinstance(v, float))
-            print(f"{task:<20} {figures}")
-            for name, value in values.get("IoU", {}).items():
-                print(f"{'':<20} {name:<14} {value:.4f}")
-        print(f"{len(indices)} samples of {given.dataset} {split}, bundle {manifest.name}")
+        report = _evaluate(given)
         if given.out:
+            given.out.parent.mkdir(parents=True, exist_ok=True)
             given.out.write_text(json.dumps(report, indent=1).replace("NaN", "null") + "\n")
     except (InputError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("interrupted; nothing was written", file=sys.stderr)
+        return 130
+    for task, values in report["scores"].items():
+        figures = {name: value for name, value in values.items() if isinstance(value, float)}
+        for ending, title in (("", task), (SCALED, f"{task}, median-scaled")):
+            row = [
+                f"{k.removesuffix(SCALED)} {v:.4f}" for k, v in figures.items() if k.endswith(SCALED) == bool(ending)
+            ]
+            if row:
+                print(f"{title:<20} {'  '.join(row)}")
+        for name, value in values.get("IoU", {}).items():
+            print(f"{'':<20} {name:<14} {value:.4f}")
+    print(
+        f"{report['samples']} samples of {report['dataset']} {report['split']}, resolution {report['resolution']}, "
+        f"classes {report['classes'] or 'none'}; {report['network']['name']}"
+    )
     return 0
 
 
-def _open(given: argparse.Namespace) -> tuple[Dataset[Sample], str | None, str]:
-    if given.dataset == "street":
-        height, _, width = given.size.partition("x")
-        if not (height.isdigit() and width.isdigit()):
-            raise InputError(f"--size is {given.size!r}; give HEIGHTxWIDTH, e.g. 192x320")
-        split = given.split or "val"
-        world = StreetWorld(seed=0, split=split, size=(int(height), int(width)), style=given.style, length=128)
-        return world, "cityscapes19", split
-    if given.root is None:
+def _evaluate(given: argparse.Namespace) -> dict[str, Any]:
+    if given.every < 1:
+        raise InputError(f"--every is {given.every}; it must be at least 1")
+    street = given.dataset == "street"
+    if given.root is None and not street:
         raise InputError(
             f"--dataset {given.dataset} needs --root, the data set's folder; docs/datasets.md has its layout"
         )
-    make, labels_in = DATASETS[given.dataset]
+    if given.style and not street:
+        raise InputError(f"--style {given.style} is of the street world; {given.dataset} has none")
+    size = _size(given.size) if given.size else STREET_SIZE if street else None
+    network = TrainedNetwork(bundle=None if given.run else given.bundle or default_bundle(), run=given.run)
+    tasks = network.choose(given.tasks.split(",") if given.tasks else None)
+    protocol = label_protocol(tasks, given.dataset, given.classes)
     split = given.split or ("all" if given.dataset == "kitti" else "val")
-    options = {"class_list": labels_in} if labels_in else {}
-    return make(root=given.root, split=split, **options), labels_in, split
+    data = DataSettings(
+        dataset=given.dataset,
+        root=None if given.root is None else str(given.root),
+        size=None if size is None else list(size),
+        flip=0.0,
+        train=STREET_SAMPLES if street else None,
+        validation=STREET_SAMPLES if street else None,
+        options={"style": given.style or "mixed", "seed": 0} if street else {},
+    )
+    dataset = make_dataset(data, [task.name for task in tasks], protocol.classes or "cityscapes19", split)
+    indices = range(0, len(dataset), given.every)  # type: ignore[arg-type]
+    shown = track(indices, "judging", transient=True, disable=not sys.stderr.isatty())
+    scores = evaluate_network(network, tasks, (dataset[i] for i in shown), protocol)
+    network.close()
+    return {
+        "network": network.about,
+        "dataset": given.dataset,
+        "split": split,
+        "samples": len(indices),
+        "every": given.every,
+        "classes": protocol.classes if any("IoU" in values for values in scores.values()) else None,
+        "resolution": "the images' own" if size is None else f"{size[0]}x{size[1]}",
+        "scores": scores,
+    }
 
 
-def _in_the_labels_classes(task: Task, labels_in: str | None) -> tuple[Task, ClassMap]:
-    """A task with classes as it would be with those of the labels, and the translation of its ids into theirs."""
-    names = task.config()["class_names"]
-    if labels_in is None:
-        raise InputError(f"the labels of task {task.name!r} are of no known class list")
-    target = class_list(labels_in)
-    if tuple(names) == target.classes:
-        translation = ClassMap("the bundle", {i: i for i in range(len(names))}, strict=False)
-    elif tuple(names) == class_list("cityscapes19").classes:
-        translation = TRAIN_IDS.to(labels_in, strict=False)
-    else:
-        raise InputError(f"the bundle's {len(names)} classes are neither {labels_in} nor cityscapes19: not comparable")
-    return from_config({**task.config(), "class_names": target.classes, "palette": target.palette}), translation
+def _judge(task: Task, protocol: Protocol) -> Task:
+    """A task as it is judged: one with classes gets those of the protocol."""
+    config: Mapping[str, Any] = task.config()
+    if not config.get("class_names") or protocol.classes is None:
+        return task
+    target = class_list(protocol.classes)
+    return from_config({**config, "class_names": target.classes, "palette": target.palette})
 
 
-def _median_ratio(found: Tensor, label: Tensor, metric: DepthError) -> Tensor:
-    known = (label >= metric.min_depth) & (label <= metric.max_depth)
-    if not known.any():
-        return torch.ones(())
-    return label[known].median() / found[known].clamp(max=metric.max_depth).median()
+def _size(text: str) -> tuple[int, int]:
+    height, _, width = text.partition("x")
+    if not (height.isdigit() and width.isdigit()):
+        raise InputError(f"--size is {text!r}; give HEIGHTxWIDTH, e.g. 192x320")
+    return int(height), int(width)
 
 
 if __name__ == "__main__":

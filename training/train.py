@@ -69,7 +69,10 @@ def run(settings: Settings, out: Path, resume: str | None = None) -> dict[str, d
     tasks = make_tasks(settings.tasks, class_names=classes.classes, palette=classes.palette)
     model = build_model(settings.preset, tasks)
     names = [task.name for task in tasks]
-    train_set = make_dataset(settings.data, names, settings.class_list, "train")
+    # What is learnt from video asks for no label.
+    unlabelled = settings.self_supervised.task if settings.self_supervised else None
+    learnt = [name for name in names if name != unlabelled]
+    train_set = make_dataset(settings.data, learnt, settings.class_list, "train")
     validation_set = _validation_set(settings, names)
     objective = make_objective(settings, tasks, fresh=resume is None)
     if resume is None:

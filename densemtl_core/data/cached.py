@@ -12,6 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from densemtl_core.data.sample import Sample
+from densemtl_core.errors import InputError
 
 __all__ = ["CachedDataset", "PreparedDataset"]
 
@@ -54,17 +55,24 @@ class CachedDataset(torch.utils.data.Dataset[Sample]):
     Args:
         dataset: unbatched samples, each a function of its index.
         folder: made if it does not exist.
+
+    Raises:
+        InputError: the folder cannot be written, now or later.
     """
 
     def __init__(self, dataset: torch.utils.data.Dataset[Sample], folder: Path) -> None:
         self.dataset, self.folder = dataset, folder
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise self._unwritable(error.strerror) from None
 
     def __len__(self) -> int:
         return len(self.dataset)  # type: ignore[arg-type]
 
     def __getitem__(self, index: int) -> Sample:
-        file = self.folder / f"{range(len(self))[index]:06d}.safetensors"
+        index = range(len(self))[index]
+        file = self.folder / f"{index:06d}.safetensors"
         try:
             return _read(file)
         except (FileNotFoundError, SafetensorError):  # not made yet, or the disk was full while it was written
@@ -78,9 +86,14 @@ class CachedDataset(torch.utils.data.Dataset[Sample]):
                 {n: x.contiguous().clone() for n, x in tensors.items()}, partial, {"name": sample.name}
             )
             partial.replace(file)
+        except (OSError, SafetensorError) as error:
+            raise self._unwritable(str(error).splitlines()[0]) from None
         finally:
             partial.unlink(missing_ok=True)
         return sample
+
+    def _unwritable(self, reason: str | None) -> InputError:
+        return InputError(f"cache {self.folder} cannot be written ({reason}); give another data.cache, or null")
 
 
 def _read(file: Path) -> Sample:

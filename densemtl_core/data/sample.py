@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from densemtl_core.errors import InputError
+
 __all__ = ["IGNORE_CLASS", "Sample", "collate"]
 
 IGNORE_CLASS = 255
@@ -54,9 +56,20 @@ def collate(samples: Sequence[Sample]) -> Sample:
 
     Returns:
         A sample whose tensors have a leading batch dimension.
+
+    Raises:
+        InputError: images of different sizes.
     """
     if not samples:
         raise ValueError("collate needs at least one sample, got none")
+    sizes = {tuple(s.image.shape[-2:]) for s in samples}
+    if len(sizes) > 1:
+        odd = next(s for s in samples if s.image.shape[-2:] != samples[0].image.shape[-2:])
+        (height, width), (h, w) = samples[0].image.shape[-2:], odd.image.shape[-2:]
+        raise InputError(
+            f"{odd.name or 'a sample'} is {w}x{h}, {samples[0].name or 'another'} {width}x{height}: images of one batch "
+            "must be of one size; set data.size, or resize them"
+        )
     names = set(samples[0].labels).intersection(*(s.labels for s in samples[1:]))
     matrices = [s.intrinsics for s in samples]
     known = [m for m in matrices if m is not None]

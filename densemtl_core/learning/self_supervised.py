@@ -86,13 +86,13 @@ class SelfSupervisedDepth(Objective):
         neighbours, K = self._require(batch)
         image = batch.image
         size = (image.shape[-2], image.shape[-1])
-        poses = [self._motion(k, image, neighbour, batch) for k, neighbour in zip(self.frames, neighbours, strict=True)]
+        pose = self._motions(image, neighbours, batch)
         scales = outputs[self.task.name]
         count = len(self.frames)
         # Coordinates of a wide picture do not fit into half precision.
         with torch.autocast(image.device.type, enabled=False):
             # All neighbours as one batch, the first frame's first.
-            source, pose = torch.cat(neighbours).float(), torch.cat(poses).float()
+            source, pose = torch.cat(neighbours).float(), pose.float()
             target = image.float().repeat(count, 1, 1, 1)
             K = K.to(image.device).float().repeat(count, 1, 1)
             still = None
@@ -130,17 +130,24 @@ class SelfSupervisedDepth(Objective):
             )
         return [batch.labels[neighbour_label(k)] for k in self.frames], batch.intrinsics
 
-    def _motion(self, frame: int, image: Tensor, neighbour: Tensor, batch: Sample) -> Tensor:
-        """``(B, 4, 4)``, takes points from this frame's camera to the neighbour's."""
+    def _motions(self, image: Tensor, neighbours: Sequence[Tensor], batch: Sample) -> Tensor:
+        """``(frames * B, 4, 4)``, take points from this frame's camera to the first neighbour's, the second's, ..."""
         if self.pose is None:
-            name = f"pose{frame:+d}"
-            if name not in batch.labels:
-                raise InputError(f"{batch.name or 'a sample'} carries no {name}; learn the motion with a pose network")
-            return batch.labels[name]
-        earlier, later = (neighbour, image) if frame < 0 else (image, neighbour)
+            names = [f"pose{k:+d}" for k in self.frames]
+            for name in names:
+                if name not in batch.labels:
+                    raise InputError(
+                        f"{batch.name or 'a sample'} carries no {name}; learn the motion with a pose network"
+                    )
+            return torch.cat([batch.labels[name] for name in names])
+        pairs = [(n, image) if k < 0 else (image, n) for k, n in zip(self.frames, neighbours, strict=True)]
+        earlier, later = (torch.cat(pictures) for pictures in zip(*pairs, strict=True))
         axis_angle, translation = self.pose(earlier, later)
         forward = Rt_to_matrix4x4(axis_angle_to_rotation_matrix(axis_angle.float()), translation.float()[..., None])
-        return inverse_transformation(forward) if frame < 0 else forward
+        steps = forward.view(len(self.frames), -1, 4, 4)
+        return torch.cat(
+            [inverse_transformation(step) if k < 0 else step for k, step in zip(self.frames, steps, strict=True)]
+        )
 
 
 def photometric_error(prediction: Tensor, image: Tensor) -> Tensor:

@@ -10,8 +10,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
+from native_layouts import write_vkitti2
 
+from densemtl_core.data import class_list
 from densemtl_core.data.street import StreetWorld
+from densemtl_core.errors import InputError
+from densemtl_core.learning.checkpoint import save_checkpoint
+from densemtl_core.models import ModelDescription, build_model
+from densemtl_core.tasks import SemanticTask, make_tasks
+from training import evaluate
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -26,13 +34,16 @@ def test_the_shipped_bundle_knows_its_own_world(tmp_path):
     result = run("--dataset", "street", "--every", "16", "--out", str(tmp_path / "s.json"))
     assert result.returncode == 0, result.stderr
     report = json.loads((tmp_path / "s.json").read_text())
-    assert report["samples"] == 8
+    assert (report["samples"], report["split"], report["resolution"]) == (8, "val", "192x320")
+    assert (report["classes"], report["network"]["name"]) == ("cityscapes19", "edge_s_street")
+    assert "depth, median-scaled" in result.stdout
+    assert "8 samples of street val, resolution 192x320, classes cityscapes19; edge_s_street" in result.stdout
     scores = report["scores"]
     # far above what a network that learnt nothing reaches; the card has the figures
     assert scores["semantic"]["pixel_accuracy"] > 0.85
     assert scores["semantic"]["IoU"]["road"] > 0.9
     assert scores["depth"]["delta1"] > 0.6
-    assert scores["depth_median_scaled"]["AbsRel"] < 0.3
+    assert scores["depth"]["AbsRel_median_scaled"] < 0.3
     assert scores["normals"]["mErr"] < 25
     assert scores["edges"]["macroF1"] > 0.6
 
@@ -54,8 +65,79 @@ def test_classes_are_translated_into_those_of_the_labels(tmp_path):
     result = run("--dataset", "camvid", "--root", str(tmp_path), "--out", str(out))
     assert result.returncode == 0, result.stderr
     report = json.loads(out.read_text())
-    assert set(report["scores"]) == {"semantic"}
+    assert set(report["scores"]) == {"semantic", "edges"}
     assert report["scores"]["semantic"]["IoU"]["road"] > 0.7
+    assert (report["classes"], report["resolution"]) == ("camvid11", "the images' own")
+
+
+def saved_run(folder: Path, classes: str, depth: dict[str, object]) -> Path:
+    """What a run leaves, of an untrained network."""
+    torch.manual_seed(0)
+    known = class_list(classes)
+    tasks = make_tasks(["semantic", {"kind": "depth", **depth}], class_names=known.classes, palette=known.palette)
+    description = ModelDescription("densemtl_edge_s", tasks, (64, 96))
+    return save_checkpoint(folder, build_model("densemtl_edge_s", tasks), description)
+
+
+def test_a_run_is_judged_in_its_own_classes_and_at_a_size(tmp_path, capsys):
+    """VKITTI2's 14 classes on VKITTI2: no translation; resized as in training."""
+    run_folder, out = saved_run(tmp_path / "run", "vkitti14", {}), tmp_path / "scores/s.json"
+    (tmp_path / "data").mkdir()
+    root = write_vkitti2(tmp_path / "data")
+    command = ["--run", str(run_folder), "--dataset", "vkitti2", "--root", str(root), "--size", "64x96"]
+    assert evaluate.main([*command, "--out", str(out)]) == 0
+    report = json.loads(out.read_text())
+    assert (report["classes"], report["split"], report["samples"]) == ("vkitti14", "val", 6)
+    assert (report["resolution"], report["network"]["name"]) == ("64x96", "run")
+    assert list(report["scores"]["semantic"]["IoU"]) == list(class_list("vkitti14").classes)
+    assert {"RMSE", "RMSE_median_scaled"} <= set(report["scores"]["depth"])
+    assert evaluate.main([*command, "--split", "train", "--tasks", "depth"]) == 0
+    told = capsys.readouterr().out
+    assert "9 samples of vkitti2 train, resolution 64x96, classes none; run" in told
+
+
+def test_depth_without_a_unit_has_only_scaled_scores(tmp_path, capsys):
+    run_folder = saved_run(tmp_path / "run", "nyud40", {"encoding": "disparity", "up_to_scale": True})
+    command = ["--run", str(run_folder), "--dataset", "street", "--every", "64", "--tasks", "depth"]
+    assert evaluate.main([*command, "--size", "64x96", "--out", str(tmp_path / "s.json")]) == 0
+    depth = json.loads((tmp_path / "s.json").read_text())["scores"]["depth"]
+    assert set(depth) == {f"{n}_median_scaled" for n in ("RMSE", "AbsRel", "delta1", "delta2", "delta3")}
+    assert "cannot be compared with cityscapes19" in error_of(command[:-2], capsys)
+
+
+def error_of(arguments: list[str], capsys) -> str:
+    assert evaluate.main(arguments) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
+@pytest.mark.parametrize(
+    ("network", "dataset", "asked", "expected"),
+    [
+        ("cityscapes19", "cityscapes", None, ("cityscapes19", False)),
+        ("cityscapes19", "camvid", None, ("camvid11", True)),
+        ("cityscapes19", "synthia", None, ("cityscapes16", True)),
+        ("cityscapes19", "vkitti2", None, ("vkitti8", True)),
+        ("cityscapes19", "cityscapes", "cityscapes7", ("cityscapes7", True)),
+        ("cityscapes16", "cityscapes", None, ("cityscapes16", False)),
+        ("cityscapes16", "synthia", "cityscapes16", ("cityscapes16", False)),
+        ("nyud40", "nyudv2", None, ("nyud40", False)),
+        ("vkitti8", "cityscapes", None, ("vkitti8", False)),
+    ],
+)
+def test_label_protocols(network, dataset, asked, expected):
+    task = SemanticTask(class_names=class_list(network).classes)
+    protocol = evaluate.label_protocol([task], dataset, asked)
+    assert (protocol.classes, protocol.translation is not None) == expected
+
+
+@pytest.mark.parametrize(
+    ("classes", "dataset", "asked"),
+    [(("a", "b"), "cityscapes", None), (class_list("camvid11").classes, "cityscapes", "cityscapes19")],
+)
+def test_classes_that_cannot_be_compared(classes, dataset, asked):
+    with pytest.raises(InputError, match="cannot be compared with cityscapes19"):
+        evaluate.label_protocol([SemanticTask(class_names=classes)], dataset, asked)
 
 
 @pytest.mark.parametrize(
@@ -66,11 +148,15 @@ def test_classes_are_translated_into_those_of_the_labels(tmp_path):
         (["--dataset", "street", "--every", "0"], "--every is 0"),
         (["--dataset", "street", "--size", "big"], "--size is 'big'"),
         (["--dataset", "street", "--bundle", "nowhere"], "bundle not found: nowhere"),
+        (["--dataset", "street", "--run", "nowhere"], "nowhere has no model.json"),
+        (["--dataset", "street", "--tasks", "dept"], "has no task 'dept'"),
+        (["--dataset", "street", "--classes", "mine"], "mine"),
+        (["--dataset", "camvid", "--root", "nowhere", "--style", "sim"], "--style sim is of the street world"),
+        (["--dataset", "nyudv2", "--root", "nowhere"], "cannot be compared with nyud40, those of nyudv2; leave that"),
+        (["--dataset", "camvid", "--root", "nowhere", "--tasks", "depth"], "camvid has no label of depth"),
     ],
 )
-def test_bad_input_is_one_line(arguments, message):
-    result = run(*arguments)
-    assert result.returncode == 2
-    (line,) = result.stderr.strip().splitlines()
+def test_bad_input_is_one_line(arguments, message, capsys):
+    line = error_of(arguments, capsys)
     assert line.startswith("error: ")
     assert message in line

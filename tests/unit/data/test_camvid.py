@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from native_layouts import write_camvid
 
 from densemtl_core.data.camvid import CamVid
 from densemtl_core.errors import InputError
@@ -17,16 +18,7 @@ REAL = Path(__file__).resolve().parents[3] / "../shared/data/camvid"
 
 @pytest.fixture
 def root(tmp_path):
-    for split, names in {"train": ("a_01", "a_02"), "val": ("b_01",)}.items():
-        (tmp_path / split).mkdir()
-        (tmp_path / f"{split}annot").mkdir()
-        for name in names:
-            cv2.imwrite(str(tmp_path / split / f"{name}.jpg"), np.full((8, 10, 3), 50, np.uint8))
-            ids = np.full((8, 10), 3, np.uint8)
-            ids[0], ids[4, 5], ids[7] = 0, 10, 11
-            cv2.imwrite(str(tmp_path / f"{split}annot" / f"{name}.png"), ids)
-        (tmp_path / f"{split}.txt").write_text("\n".join(names) + "\n")
-    return tmp_path
+    return write_camvid(tmp_path)
 
 
 def test_exact_values(root):

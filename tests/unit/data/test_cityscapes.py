@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from native_layouts import cityscapes_camera, write_cityscapes, write_image
 
 from densemtl_core.data.cityscapes import Cityscapes
 from densemtl_core.data.derived_labels import EdgeRule
@@ -17,38 +17,11 @@ from densemtl_core.errors import InputError
 
 H, W = 16, 32
 CROPS = Path(__file__).resolve().parents[3] / "../shared/data/mmseg_fixtures/pseudo_cityscapes_dataset"
-CITIES = {"train": ("aachen", "bochum"), "val": ("munster",)}
-
-
-def write(path, pixels):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    assert cv2.imwrite(str(path), pixels[..., ::-1] if pixels.ndim == 3 else pixels)
-
-
-def camera(**changes):
-    inner = {"fx": 40.0, "fy": 41.0, "u0": 15.0, "v0": 8.0, **changes}
-    return json.dumps({"extrinsic": {"baseline": 0.25, "x": 1.7}, "intrinsic": inner})
 
 
 @pytest.fixture
 def root(tmp_path):
-    for split, cities in CITIES.items():
-        for city in cities:
-            name = f"{city}_000003_000019"
-            write(tmp_path / f"leftImg8bit/{split}/{city}/{name}_leftImg8bit.png", np.full((H, W, 3), 19, np.uint8))
-            for frame in (18, 19, 20):
-                file = tmp_path / f"leftImg8bit_sequence/{split}/{city}/{city}_000003_{frame:06d}_leftImg8bit.png"
-                write(file, np.full((H, W, 3), frame, np.uint8))
-            ids = np.full((H, W), 7, np.uint8)
-            ids[:4], ids[5, 6], ids[15] = 23, 26, 1
-            write(tmp_path / f"gtFine/{split}/{city}/{name}_gtFine_labelIds.png", ids)
-            disparity = np.full((H, W), 1 + 2 * 256, np.uint16)
-            disparity[0], disparity[1] = 0, 1
-            write(tmp_path / f"disparity/{split}/{city}/{name}_disparity.png", disparity)
-            file = tmp_path / f"camera/{split}/{city}/{name}_camera.json"
-            file.parent.mkdir(parents=True)
-            file.write_text(camera())
-    return tmp_path
+    return write_cityscapes(tmp_path, H, W)
 
 
 def test_exact_values(root):
@@ -98,7 +71,7 @@ def test_without_intrinsics_no_camera_file_is_needed(root):
 
 def test_resized_files_with_the_original_camera(root):
     for file in (root / "camera/train").rglob("*.json"):
-        file.write_text(camera(fx=2262.52, fy=2265.30, u0=1096.98, v0=513.137))
+        file.write_text(cityscapes_camera(fx=2262.52, fy=2265.30, u0=1096.98, v0=513.137))
     with pytest.raises(InputError, match=r"centre \(1097, 513\) lies outside the 32x16 image; give camera_size"):
         Cityscapes(root=root)[0]
     sample = Cityscapes(root=root, camera_size=(1024, 2048))[0]
@@ -128,13 +101,13 @@ def test_a_half_unpacked_tree_says_what_is_missing(root, gone, told):
 
 def test_bad_label_files_name_themselves(root):
     file = root / "gtFine/train/aachen/aachen_000003_000019_gtFine_labelIds.png"
-    write(file, np.full((H, W), 255, np.uint8))
+    write_image(file, np.full((H, W), 255, np.uint8))
     with pytest.raises(InputError, match=r"labelIds\.png: class id 255"):
         Cityscapes(root=root)[0]
-    write(file, np.full((H, W, 3), 7, np.uint8))
+    write_image(file, np.full((H, W, 3), 7, np.uint8))
     with pytest.raises(InputError, match=r"labelIds\.png: expected one channel"):
         Cityscapes(root=root)[0]
-    write(file, np.full((H, W - 1), 7, np.uint8))
+    write_image(file, np.full((H, W - 1), 7, np.uint8))
     with pytest.raises(InputError, match="semantic is 31x16 pixels but the image 32x16"):
         Cityscapes(root=root)[0]
     file.write_bytes(b"")

@@ -2,40 +2,15 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 import pytest
 import torch
+from native_layouts import KINECT, room_normals, write_image, write_nyudv2
 
 from densemtl_core.data.nyudv2 import Nyudv2
 from densemtl_core.errors import InputError
-from densemtl_core.geometry import intrinsics_matrix, normals_from_depth, pixel_rays
 
 H, W = 480, 640
-K = intrinsics_matrix(518.857901, 519.469611, 325.582449, 253.736166)
-
-
-def write(path, pixels):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    assert cv2.imwrite(str(path), pixels[..., ::-1] if pixels.ndim == 3 else pixels)
-
-
-def room_depth() -> torch.Tensor:
-    """Floor, a back wall and a slanted side wall: three directions, so that every axis shows."""
-    ray = pixel_rays(K[None], (H, W))[0]
-    floor = 1.3 / ray[1].clamp(min=1e-3)
-    side = 2.0 / (ray[0] * 0.8 + ray[2] * 0.6).clamp(min=1e-3)
-    return torch.minimum(torch.minimum(floor, side), torch.full_like(floor, 4.0))[None]
-
-
-def room_normals() -> torch.Tensor:
-    return normals_from_depth(room_depth()[None], K[None])[0]
-
-
-def stored(normals: torch.Tensor, order=(0, 1, 2), signs=(1, 1, 1)) -> np.ndarray:
-    known = normals.isfinite().all(0)
-    channels = torch.stack([normals[c] * s for c, s in zip(order, signs, strict=True)])
-    return torch.where(known, ((channels + 1) / 2 * 255).round(), 0).byte().permute(1, 2, 0).numpy()
 
 
 @pytest.fixture(scope="module")
@@ -44,26 +19,8 @@ def normals():
 
 
 @pytest.fixture
-def root(tmp_path, normals):
-    for name in ("0001", "0002", "0003"):
-        write(tmp_path / f"images/{name}.png", np.full((H, W, 3), (10, 20, 30), np.uint8))
-        ids = np.full((H, W), 1, np.uint8)
-        ids[400:], ids[0] = 2, 0
-        ids[5, 5] = 40
-        write(tmp_path / f"segmentation/{name}.png", ids)
-        depth = room_depth()[0].numpy()
-        depth[7, 7] = 0
-        (tmp_path / "depth").mkdir(exist_ok=True)
-        np.save(tmp_path / f"depth/{name}.npy", depth)
-        # a release whose channels are right, forward, up
-        write(tmp_path / f"normals/{name}.png", stored(normals, (0, 2, 1), (1, 1, -1)))
-        edge = np.zeros((H, W), np.uint8)
-        edge[400] = 255
-        write(tmp_path / f"edge/{name}.png", edge)
-    (tmp_path / "gt_sets").mkdir()
-    (tmp_path / "gt_sets/train.txt").write_text("0001\n0002\n")
-    (tmp_path / "gt_sets/val.txt").write_text("0003\n")
-    return tmp_path
+def root(tmp_path):
+    return write_nyudv2(tmp_path)
 
 
 def test_exact_values(root):
@@ -75,7 +32,7 @@ def test_exact_values(root):
     assert depth[0, 260, 100].item() == pytest.approx(4.0)
     assert (edges[0, 400] == 1).all()
     assert edges.sum() == W
-    torch.testing.assert_close(sample.intrinsics, K)
+    torch.testing.assert_close(sample.intrinsics, KINECT)
 
 
 def test_normals_come_out_in_the_optical_frame(root, normals):
@@ -104,7 +61,7 @@ def test_normals_of_other_images_are_refused(root):
     noise = np.random.default_rng(0).normal(size=(H, W, 3))
     noise /= np.linalg.norm(noise, axis=-1, keepdims=True)
     for file in (root / "normals").iterdir():
-        write(file, np.round((noise + 1) / 2 * 255).astype(np.uint8))
+        write_image(file, np.round((noise + 1) / 2 * 255).astype(np.uint8))
     with pytest.raises(InputError, match="disagree with the depth"):
         Nyudv2(root=root)
 
@@ -112,10 +69,10 @@ def test_normals_of_other_images_are_refused(root):
 def test_splits_and_sizes(root):
     assert [len(Nyudv2(root=root, split=s, labels=("semantic",))) for s in ("train", "val")] == [2, 1]
     small = np.zeros((425, 560, 3), np.uint8)
-    write(root / "images/0003.png", small)
+    write_image(root / "images/0003.png", small)
     cut = Nyudv2(root=root, split="val", labels=())[0].intrinsics
     assert cut[:2, 2].tolist() == pytest.approx([325.582449 - 40, 253.736166 - 45])
-    write(root / "images/0003.png", small[:100])
+    write_image(root / "images/0003.png", small[:100])
     assert Nyudv2(root=root, split="val", labels=())[0].intrinsics is None
     with pytest.raises(InputError, match="its camera is unknown"):
         Nyudv2(root=root, split="val")
@@ -144,7 +101,7 @@ def test_missing_root_and_unknown_split(tmp_path):
 
 
 def test_bad_files_name_themselves(root):
-    write(root / "segmentation/0001.png", np.full((H, W), 41, np.uint8))
+    write_image(root / "segmentation/0001.png", np.full((H, W), 41, np.uint8))
     with pytest.raises(InputError, match=r"0001\.png: class id 41"):
         Nyudv2(root=root, labels=("semantic",))[0]
     (root / "depth/0001.npy").write_bytes(b"\x93NUMPY garbage")

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from densemtl_core.data.sample import Sample, collate
+from densemtl_core.errors import InputError
 
 
 def sample(value: float, *names: str, camera: bool = True) -> Sample:
@@ -31,3 +32,9 @@ def test_collate_keeps_only_what_every_sample_has() -> None:
 def test_collate_of_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one"):
         collate([])
+
+
+def test_images_of_different_sizes_are_told_apart():
+    samples = [Sample(torch.zeros(3, 4, 8), name="a.png"), Sample(torch.zeros(3, 6, 8), name="b.png")]
+    with pytest.raises(InputError, match=r"b\.png is 8x6, a\.png 8x4.*set data\.size"):
+        collate(samples)

@@ -4,42 +4,25 @@ from __future__ import annotations
 
 import shutil
 
-import cv2
 import numpy as np
 import pytest
 import torch
+from native_layouts import SYNTHIA_COUNT, write_image, write_synthia
 
 from densemtl_core.data.synthia import Synthia, in_val
 from densemtl_core.errors import InputError
 
 H, W = 76, 128  # a tenth of the native size
-COUNT = 12
-
-
-def write(path, pixels):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    assert cv2.imwrite(str(path), pixels[..., ::-1] if pixels.ndim == 3 else pixels)
 
 
 @pytest.fixture
 def root(tmp_path):
-    for n in range(COUNT):
-        name = f"{n:07d}.png"
-        write(tmp_path / "RGB" / name, np.full((H, W, 3), (200, n, 0), np.uint8))
-        label = np.zeros((H, W, 3), np.uint16)
-        label[..., 0] = 3  # road
-        label[..., 1] = 777  # instance: not the class
-        label[:20, :, 0], label[5, 7, 0], label[6, 8, 0] = 1, 17, 22
-        write(tmp_path / "GT/LABELS" / name, label)
-        depth = np.full((H, W), 450, np.uint16)
-        depth[:20] = 65535
-        write(tmp_path / "Depth/Depth" / name, depth)
-    return tmp_path
+    return write_synthia(tmp_path, H, W)
 
 
 def test_exact_values(root):
     data = Synthia(root=root, split="all")
-    assert len(data) == COUNT
+    assert len(data) == SYNTHIA_COUNT
     sample = data[4]
     assert sample.image[:, 0, 0].tolist() == pytest.approx([200 / 255, 4 / 255, 0])
     semantic = sample.labels["semantic"]
@@ -57,7 +40,7 @@ def test_intrinsics_are_scaled_to_the_files(root):
 def test_the_split_is_disjoint_complete_and_fixed(root):
     train, val = Synthia(root=root, split="train"), Synthia(root=root, split="val")
     assert not set(train.items) & set(val.items)
-    assert len(train) + len(val) == COUNT
+    assert len(train) + len(val) == SYNTHIA_COUNT
     share = sum(in_val(f"{n:07d}.png") for n in range(9400)) / 9400
     assert 0.18 < share < 0.22
     (root / "RGB" / "0000001.png").unlink()
@@ -67,7 +50,7 @@ def test_the_split_is_disjoint_complete_and_fixed(root):
 def test_single_channel_labels_and_the_flat_depth_folder(root):
     label = np.full((H, W), 10, np.uint8)
     for file in (root / "GT/LABELS").iterdir():
-        write(file, label)
+        write_image(file, label)
     shutil.move(root / "Depth/Depth", root / "Flat")
     shutil.rmtree(root / "Depth")
     shutil.move(root / "Flat", root / "Depth")
@@ -86,7 +69,7 @@ def test_a_half_unpacked_tree_says_what_is_missing(root, gone, told):
 
 
 def test_a_wrong_id_and_a_corrupt_depth_name_themselves(root):
-    write(root / "GT/LABELS/0000000.png", np.full((H, W), 23, np.uint16))
+    write_image(root / "GT/LABELS/0000000.png", np.full((H, W), 23, np.uint16))
     with pytest.raises(InputError, match=r"0000000\.png: class id 23 at pixel x=0, y=0 is no class of SYNTHIA"):
         Synthia(root=root, split="all")[0]
     file = root / "Depth/Depth/0000001.png"

@@ -4,42 +4,20 @@ from __future__ import annotations
 
 import shutil
 
-import cv2
 import numpy as np
 import pytest
 import torch
+from native_layouts import VKITTI2_COLOURS, VKITTI2_SCENES, write_image, write_vkitti2
 
 from densemtl_core.data.vkitti2 import Vkitti2
 from densemtl_core.errors import InputError
 
 H, W = 12, 20
-SCENES = ("Scene01", "Scene02", "Scene06", "Scene18", "Scene20")
-CAR, SKY, TERRAIN = (255, 127, 80), (90, 200, 255), (210, 0, 200)
-
-
-def write_png(path, pixels):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    assert cv2.imwrite(str(path), pixels[..., ::-1] if pixels.ndim == 3 else pixels)
 
 
 @pytest.fixture
 def root(tmp_path):
-    for s, scene in enumerate(SCENES):
-        drive = tmp_path / scene / "15-deg-left"
-        for n in range(3):
-            frames = drive / "frames"
-            write_png(frames / f"rgb/Camera_0/rgb_{n:05d}.jpg", np.full((H, W, 3), 20 * s + n, np.uint8))
-            label = np.full((H, W, 3), TERRAIN, np.uint8)
-            label[:4], label[6, 5], label[0, 0] = SKY, CAR, 0
-            write_png(frames / f"classSegmentation/Camera_0/classgt_{n:05d}.png", label)
-            depth = np.full((H, W), 1234 + n, np.uint16)
-            depth[:4], depth[11, 19] = 65535, 0
-            write_png(frames / f"depth/Camera_0/depth_{n:05d}.png", depth)
-        rows = [f"{n} {c} {725 + c}.0087 725.0087 9.5 5.5" for n in range(3) for c in (0, 1)]
-        (drive / "intrinsic.txt").write_text("\n".join(["frame cameraID K[0,0] K[1,1] K[0,2] K[1,2]", *rows]))
-        poses = [f"{n} {c} 1 0 0 {c} 0 1 0 0 0 0 1 {-2 * n} 0 0 0 1" for n in range(3) for c in (0, 1)]
-        (drive / "extrinsic.txt").write_text("\n".join(["frame cameraID r1,1 r1,2 r1,3 t1 ...", *poses]))
-    return tmp_path
+    return write_vkitti2(tmp_path, H, W)
 
 
 def test_exact_values(root):
@@ -99,7 +77,7 @@ def test_the_right_camera_has_its_own_intrinsics(root):
     for what, folder in [("rgb", "rgb"), ("depth", "depth"), ("classSegmentation", "classSegmentation")]:
         frames = root / "Scene01/15-deg-left/frames" / what
         shutil.copytree(frames / "Camera_0", root / "Scene01/15-deg-left/frames" / folder / "Camera_1")
-    for scene in SCENES[1:]:
+    for scene in VKITTI2_SCENES[1:]:
         shutil.rmtree(root / scene)
     sample = Vkitti2(root=root, camera="Camera_1")[0]
     assert sample.intrinsics[0, 0].item() == pytest.approx(726.0087)
@@ -153,9 +131,9 @@ def test_a_broken_row_and_a_missing_row(root):
 
 def test_a_wrong_colour_and_a_corrupt_file_name_themselves(root):
     file = root / "Scene01/15-deg-left/frames/classSegmentation/Camera_0/classgt_00000.png"
-    label = np.full((H, W, 3), SKY, np.uint8)
+    label = np.full((H, W, 3), VKITTI2_COLOURS["sky"], np.uint8)
     label[2, 3] = (1, 2, 3)
-    write_png(file, label)
+    write_image(file, label)
     with pytest.raises(InputError, match=r"classgt_00000\.png: class id 66051 \(colour 1 2 3\) at pixel x=3, y=2"):
         Vkitti2(root=root)[0]
     assert Vkitti2(root=root, strict=False)[0].labels["semantic"][2, 3] == 255

@@ -112,17 +112,22 @@ class TestMotion:
         class Recorder(TrueMotion):
             def forward(self, earlier, later):
                 seen.append((earlier, later))
-                return torch.tensor([0.1, -0.2, 0.3]).expand(3, 3), self.translation.expand(3, 3)
+                speed = torch.arange(1.0, 7.0)[:, None]  # tells the six pairs apart
+                return torch.tensor([0.1, -0.2, 0.3]).expand(6, 3), self.translation * speed
 
         objective = SelfSupervisedDepth(TASK, Recorder(0.8), frames=(-1, 1))
         image, before, after = drive.image, drive.labels["image-1"], drive.labels["image+1"]
-        to_earlier = objective._motion(-1, image, before, drive)
-        to_later = objective._motion(1, image, after, drive)
-        assert [a is b for a, b in zip(seen[0] + seen[1], (before, image, image, after), strict=True)] == [True] * 4
-        torch.testing.assert_close(to_earlier @ to_later, torch.eye(4).expand(3, 4, 4))
-        rotation = to_later[0, :3, :3]
+        to_earlier, to_later = objective._motions(image, [before, after], drive).split(3)
+        ((earlier, later),) = seen
+        assert torch.equal(earlier, torch.cat([before, image]))
+        assert torch.equal(later, torch.cat([image, after]))
         skew = torch.tensor([[0.0, -0.3, -0.2], [0.3, 0.0, -0.1], [0.2, 0.1, 0.0]])
-        torch.testing.assert_close(rotation, torch.linalg.matrix_exp(skew))
+        turn = torch.linalg.matrix_exp(skew)
+        for index in range(3):
+            torch.testing.assert_close(to_later[index, :3, :3], turn)
+            torch.testing.assert_close(to_later[index, :3, 3], torch.tensor([0.0, 0.0, -0.8 * (4 + index)]))
+            torch.testing.assert_close(to_earlier[index, :3, :3], turn.T)
+            torch.testing.assert_close(to_earlier[index, :3, 3], turn.T @ torch.tensor([0.0, 0.0, 0.8 * (1 + index)]))
 
     def test_gradients_reach_the_pose_network_and_the_depth(self, drive):
         torch.manual_seed(0)
