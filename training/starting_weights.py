@@ -120,8 +120,9 @@ def start_from(model: DenseMTL, folder: str) -> None:
     fitting = {name: value for name, value in given.items() if name in own and own[name].shape == value.shape}
     learned = [name for name in own if not name.endswith("num_batches_tracked")]
     taken = [name for name in learned if name in fitting]
-    if not taken:
-        raise InputError(f"start={folder} is a {description.preset}: none of its tensors fits this network")
+    # Without the encoder a few biases may still fit by chance: that is no start.
+    if not any(name.startswith("encoder.") for name in taken):
+        raise InputError(f"start={folder} is a {description.preset}: nothing of its encoder fits this network")
     model.load_state_dict(fitting, strict=False)
     rest = sorted({name.rsplit(".", 1)[0] for name in learned if name not in fitting})
     log.info(

@@ -67,8 +67,8 @@ def collate(samples: Sequence[Sample]) -> Sample:
         odd = next(s for s in samples if s.image.shape[-2:] != samples[0].image.shape[-2:])
         (height, width), (h, w) = samples[0].image.shape[-2:], odd.image.shape[-2:]
         raise InputError(
-            f"{odd.name or 'a sample'} is {w}x{h}, {samples[0].name or 'another'} {width}x{height}: images of one batch "
-            "must be of one size; set data.size, or resize them"
+            f"{odd.name or 'a sample'} is {w}x{h}, {samples[0].name or 'another'} {width}x{height}: "
+            "images of one batch must be of one size; set data.size, or resize them"
         )
     names = set(samples[0].labels).intersection(*(s.labels for s in samples[1:]))
     matrices = [s.intrinsics for s in samples]

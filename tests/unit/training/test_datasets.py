@@ -42,9 +42,11 @@ def test_every_native_layout_gives_what_it_says(roots, name):
 
 def test_only_what_is_wanted_comes(roots):
     data = DataSettings(dataset="vkitti2", root=str(roots / "vkitti2"), frames=[1])
-    sample = make_dataset(data, ["depth", "albedo"], "vkitti14", "val")[0]
+    sample = make_dataset(data, ["depth", "albedo"], "vkitti14", "train")[0]
     assert set(sample.labels) == {"depth", "image+1", "pose+1"}
     assert sample.image.shape == (3, 12, 20)  # the files' own size
+    judged = make_dataset(data, ["depth", "albedo"], "vkitti14", "val")[0]
+    assert set(judged.labels) == {"depth"}, "neighbours teach, they do not judge"
 
 
 def test_augmentation_is_for_training_alone(roots):
