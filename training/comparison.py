@@ -11,14 +11,13 @@ from typing import Any
 
 import torch
 from omegaconf import MISSING, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from densemtl_core.data import class_list
 from densemtl_core.errors import InputError
 from densemtl_core.models import build_model
 from densemtl_core.tasks import Task, make_tasks
 from training.network_cost import Network
-from training.settings import Settings
+from training.settings import Settings, read_configuration
 
 __all__ = ["Comparison", "Method", "Training", "open_folder", "read_comparison", "stored_comparison"]
 
@@ -115,21 +114,8 @@ def read_comparison(path: str | Path, overrides: Sequence[str] = ()) -> Comparis
     Raises:
         InputError: no such file, not YAML, an unknown key, a value of the wrong type, methods that cannot be compared.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"configuration not found: {path}; training/configs/compare_street.yaml is one")
-    try:
-        merged = OmegaConf.merge(
-            OmegaConf.structured(Comparison), OmegaConf.load(path), OmegaConf.from_dotlist(list(overrides))
-        )
-        comparison = OmegaConf.to_object(merged)
-    except OmegaConfBaseException as error:
-        place = f"{error.full_key}: " if error.full_key else ""
-        raise InputError(f"{path}: {place}{str(error).splitlines()[0]}") from None
-    except Exception as error:  # YAML's own errors come in several types
-        raise InputError(f"{path}: not a configuration ({str(error).splitlines()[0]})") from None
-    assert isinstance(comparison, Comparison)  # noqa: S101  (narrows the type that OmegaConf cannot state)
-    _check(comparison, path)
+    comparison = read_configuration(path, Comparison, overrides)
+    _check(comparison, Path(path))
     return comparison
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -14,7 +14,9 @@ from densemtl_core.errors import InputError
 from densemtl_core.learning.optimisation import Optimisation
 from densemtl_core.learning.trainer import RunSettings
 
-__all__ = ["DataSettings", "SelfSupervision", "Settings", "read_settings"]
+__all__ = ["DataSettings", "SelfSupervision", "Settings", "read_configuration", "read_settings"]
+
+Configuration = TypeVar("Configuration")
 
 
 @dataclass
@@ -112,10 +114,16 @@ class Settings:
 
 
 def read_settings(path: str | Path, overrides: Sequence[str] = ()) -> Settings:
+    """Read the configuration of a training run; see `read_configuration`."""
+    return read_configuration(path, Settings, overrides)
+
+
+def read_configuration(path: str | Path, kind: type[Configuration], overrides: Sequence[str] = ()) -> Configuration:
     """Read a configuration.
 
     Args:
         path: YAML file.
+        kind: the dataclass that says what it may hold.
         overrides: ``key=value``, dotted keys for what lies deeper.
 
     Raises:
@@ -127,14 +135,14 @@ def read_settings(path: str | Path, overrides: Sequence[str] = ()) -> Settings:
         raise InputError(f"configuration not found: {path}; training/configs has {', '.join(near)}")
     try:
         merged = OmegaConf.merge(
-            OmegaConf.structured(Settings), OmegaConf.load(path), OmegaConf.from_dotlist(list(overrides))
+            OmegaConf.structured(kind), OmegaConf.load(path), OmegaConf.from_dotlist(list(overrides))
         )
-        settings = OmegaConf.to_object(merged)
+        made: Any = OmegaConf.to_object(merged)
     except OmegaConfBaseException as error:
         # Its first line says what is wrong, with the nearest known key, but not always which value was meant.
         place = f"{error.full_key}: " if error.full_key else ""
         raise InputError(f"{path}: {place}{str(error).splitlines()[0]}") from None
     except Exception as error:  # YAML's own errors come in several types
         raise InputError(f"{path}: not a configuration ({str(error).splitlines()[0]})") from None
-    assert isinstance(settings, Settings)  # noqa: S101  (narrows the type that OmegaConf cannot state)
-    return settings
+    checked: Configuration = made
+    return checked
