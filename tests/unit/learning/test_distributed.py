@@ -33,7 +33,7 @@ class Small(nn.Module):
     # Without batch normalisation, whose statistics are those of a process's own share of the batch.
     def __init__(self):
         super().__init__()
-        self.encoder = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU())
+        self.encoder = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Dropout({dropout}))
         self.heads = nn.ModuleDict({{t.name: nn.Conv2d(8, t.channels, 1) for t in TASKS}})
 
     def forward(self, image):
@@ -43,22 +43,29 @@ class Small(nn.Module):
 fabric = Fabric(accelerator="cpu", devices={devices}, strategy="ddp" if {devices} > 1 else "auto")
 fabric.launch()
 torch.manual_seed(0)
-settings = RunSettings(steps=4, batch=4, workers=0, log_every=1, checkpoint_every=4)
+settings = RunSettings(steps=4, batch=4, workers=0, log_every=1, checkpoint_every=2)
 # plain descent: Adam would turn the last digits of a tiny gradient into its sign
 how = Optimisation(optimiser="sgd", lr=0.1, encoder_lr=0.1)
-Trainer(fabric, Small(), SupervisedObjective(TASKS), settings, how, Path({folder!r})).fit(Noise())
+trainer = Trainer(fabric, Small(), SupervisedObjective(TASKS), settings, how, Path({folder!r}))
+torch.manual_seed(fabric.global_rank)  # dropout differs between processes
+if {resume}:
+    trainer.resume(Path({folder!r}) / "checkpoints/step_00000002")
+trainer.fit(Noise())
 """
+HERE = str(Path(__file__).parent)
+
+
+def train(folder: Path, devices: int, dropout: float = 0.0, resume: bool = False) -> list[dict[str, float]]:
+    script = folder.with_suffix(".py")
+    script.write_text(RUN.format(here=HERE, devices=devices, folder=str(folder), dropout=dropout, resume=resume))
+    subprocess.run([sys.executable, str(script)], check=True, timeout=240)
+    records = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in r.items() if k != "steps_per_second"} for r in records]
 
 
 @pytest.mark.slow
 def test_two_processes_equal_one(tmp_path):
-    histories = []
-    for devices in (1, 2):
-        folder, script = tmp_path / f"on_{devices}", tmp_path / f"run_{devices}.py"
-        script.write_text(RUN.format(here=str(Path(__file__).parent), devices=devices, folder=str(folder)))
-        subprocess.run([sys.executable, str(script)], check=True, timeout=240)
-        histories.append([json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()])
-    one, two = histories
+    one, two = (train(tmp_path / f"on_{devices}", devices) for devices in (1, 2))
     assert [r["step"] for r in two] == [1, 2, 3, 4]
     for a, b in zip(one, two, strict=True):
         assert {k: b[k] for k in ("loss", "semantic", "normals")} == pytest.approx(
@@ -67,6 +74,12 @@ def test_two_processes_equal_one(tmp_path):
     weights = [read_state(tmp_path / f"on_{n}/checkpoints/step_00000004")["model"] for n in (1, 2)]
     for name, weight in weights[0].items():
         torch.testing.assert_close(weights[1][name], weight, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_every_process_goes_on_with_its_own_random_numbers(tmp_path):
+    whole = train(tmp_path / "run", 2, dropout=0.5)
+    assert train(tmp_path / "run", 2, dropout=0.5, resume=True) == whole
 
 
 JUDGE = """
@@ -97,7 +110,7 @@ Path({folder!r}, f"{{fabric.world_size}}_{{fabric.global_rank}}.json").write_tex
 def test_two_processes_judge_like_one(tmp_path):
     for devices in (1, 2):
         script = tmp_path / f"judge_{devices}.py"
-        script.write_text(JUDGE.format(here=str(Path(__file__).parent), devices=devices, folder=str(tmp_path)))
+        script.write_text(JUDGE.format(here=HERE, devices=devices, folder=str(tmp_path)))
         subprocess.run([sys.executable, str(script)], check=True, timeout=240)
     one, first, second = (json.loads((tmp_path / f"{n}.json").read_text()) for n in ("1_0", "2_0", "2_1"))
     assert set(one) == {"semantic", "depth", "normals", "edges"}
