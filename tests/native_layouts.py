@@ -142,3 +142,17 @@ def write_camvid(root: Path, height: int = 8, width: int = 10) -> Path:
             write_image(root / f"{split}annot" / f"{name}.png", ids)
         (root / f"{split}.txt").write_text("\n".join(names) + "\n")
     return root
+
+
+def write_kitti(root: Path, height: int = 6, width: int = 9) -> Path:
+    """A drive of ten grey frames; one LiDAR point at 12.25 m in each."""
+    for n in range(10):
+        write_image(root / f"image_02/data/{n:010d}.png", np.full((height, width, 3), n, np.uint8))
+        depth = np.zeros((height, width), np.uint16)
+        depth[3, 4] = 256 * 12 + 64
+        write_image(root / f"sparse_depth/{n:010d}.png", depth)
+    (root / "calib.txt").write_text(
+        "# made up\ncalib_time: 09-Jan-2012 13:57:47\n"
+        "P_rect_02: 7 0 4 44 0 7.5 3 0.2 0 0 1 0.003\nK: 7 0 4 0 7.5 3 0 0 1\n"
+    )
+    return root

@@ -33,7 +33,7 @@ class DataSettings:
             tenth of it as hue (turns); 0 = none.
         frames: neighbouring frames that come along, ``[-1, 1]`` for self-supervised depth.
         train: number of training samples: so many of the street world, at most so many of a data set; null = all.
-        validation: the same of the validation split.
+        validation: the same of the validation split; 0 = there is none, and nothing is judged.
         cache: folder in which prepared samples (before flip, crop and colour) are kept, so that epochs and runs share
             the work; null = none. Empty it when the data set's files change.
         options: further arguments of the data set: ``style`` and ``seed`` of the street world, ``variation`` of

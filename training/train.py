@@ -153,6 +153,8 @@ def _start(model: DenseMTL, settings: Settings) -> None:
 
 
 def _validation_set(settings: Settings, names: Sequence[str]) -> Dataset[Sample] | None:
+    if settings.data.validation == 0:
+        return None
     source = DATASETS.get(settings.data.dataset)
     if source is not None and source.validation is None:
         log.warning("%s has no labelled validation split: nothing is judged", settings.data.dataset)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 import torch
+from native_layouts import write_kitti
 
 from densemtl_core.data.kitti import Kitti
 from densemtl_core.errors import InputError
@@ -17,18 +16,7 @@ SHARED = Path(__file__).resolve().parents[3] / "../shared/data"
 
 @pytest.fixture
 def root(tmp_path):
-    (tmp_path / "image_02/data").mkdir(parents=True)
-    (tmp_path / "sparse_depth").mkdir()
-    for n in range(10):
-        cv2.imwrite(str(tmp_path / f"image_02/data/{n:010d}.png"), np.full((6, 9, 3), n, np.uint8))
-        depth = np.zeros((6, 9), np.uint16)
-        depth[3, 4] = 256 * 12 + 64
-        cv2.imwrite(str(tmp_path / f"sparse_depth/{n:010d}.png"), depth)
-    (tmp_path / "calib.txt").write_text(
-        "# made up\ncalib_time: 09-Jan-2012 13:57:47\n"
-        "P_rect_02: 7 0 4 44 0 7.5 3 0.2 0 0 1 0.003\nK: 7 0 4 0 7.5 3 0 0 1\n"
-    )
-    return tmp_path
+    return write_kitti(tmp_path)
 
 
 def test_exact_values(root):
