@@ -10,9 +10,7 @@ The same command goes on where it was stopped; several at once share the runs am
 from __future__ import annotations
 
 import argparse
-import contextlib
 import dataclasses
-import fcntl
 import json
 import logging
 import math
@@ -20,7 +18,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +33,7 @@ from densemtl_core.learning.trainer import checkpoints
 from training.comparison import Comparison, Training, open_folder, read_comparison, stored_comparison
 from training.comparison_table import Outcome, Score, cells, markdown, method_row, set_delta
 from training.network_cost import count, time_interleaved
+from training.run_folder import claimed
 from training.settings import Settings
 from training.train import run
 
@@ -62,7 +61,7 @@ def train_all(comparison: Comparison, out: Path, methods: Sequence[str], seeds: 
     for number, training in enumerate(todo):
         left = f", about {sum(spent) / len(spent) * (len(todo) - number) / 60:.0f} min left" if spent else ""
         name = f"{training.method}, {'+'.join(training.tasks)}, seed {training.seed}"
-        with _claimed(training.folder) as ours:
+        with claimed(training.folder, ".claim") as ours:
             if not ours:
                 log.info("[%d/%d] %s: another process is at it", number + 1, len(todo), name)
                 continue
@@ -213,19 +212,6 @@ def _read_result(training: Training) -> Outcome | None:
         for task, figures in result["scores"].items()
     }
     return Outcome(training.tasks, training.seed, scores, result["diverged"])
-
-
-@contextlib.contextmanager
-def _claimed(folder: Path) -> Iterator[bool]:
-    """Whether this process has the folder to itself; the claim ends with the process, however it ends."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".claim", "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        yield True
 
 
 def _chosen(only: str | None, comparison: Comparison) -> list[str]:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from omegaconf import MISSING, OmegaConf
@@ -17,6 +16,7 @@ from densemtl_core.errors import InputError
 from densemtl_core.models import build_model
 from densemtl_core.tasks import Task, make_tasks
 from training.network_cost import Network
+from training.run_folder import flat
 from training.settings import Settings, read_configuration
 
 __all__ = ["Comparison", "Method", "Training", "open_folder", "read_comparison", "stored_comparison"]
@@ -147,7 +147,7 @@ def open_folder(comparison: Comparison, out: Path) -> Comparison:
         raise InputError(f"--out {out} is a file; give a folder")
     if (out / SETTINGS_FILE).is_file():
         before = stored_comparison(out)
-        old, new = _flat(before), _flat(comparison)
+        old, new = (flat(OmegaConf.structured(c)) for c in (before, comparison))
         for key in sorted(old.keys() | new.keys()):
             known = key.split(".")[1] in before.methods if key.startswith("methods.") else key not in FREE
             ours = not key.startswith("methods.") or key.split(".")[1] in comparison.methods
@@ -183,16 +183,3 @@ def _check(comparison: Comparison, path: Path) -> None:
             build_model(preset, tasks)
     if comparison.baseline not in methods:
         raise InputError(f"{path}: baseline is {comparison.baseline!r}; it must be one of {', '.join(methods)}")
-
-
-def _flat(comparison: Comparison) -> dict[str, Any]:
-    """Dotted key to value; lists stay whole."""
-
-    def walk(value: Any, prefix: str) -> Iterator[tuple[str, Any]]:
-        if isinstance(value, Mapping) and value:
-            for key, inner in value.items():
-                yield from walk(inner, f"{prefix}.{key}" if prefix else str(key))
-        else:
-            yield prefix, value
-
-    return dict(walk(OmegaConf.to_container(OmegaConf.structured(comparison)), ""))

@@ -138,8 +138,10 @@ def _open(
     unknown = [name for name in options if name in ours or name not in accepted]
     if unknown:
         known = sorted(set(accepted) - ours)
+        near = difflib.get_close_matches(unknown[0], known, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
         raise InputError(
-            f"data.options.{unknown[0]} is no option of {data.dataset}; known: {', '.join(known) or 'none'}"
+            f"data.options.{unknown[0]} is no option of {data.dataset}; {hint}known: {', '.join(known) or 'none'}"
         )
     if "edges" in options:
         options["edges"] = _edge_rule(options["edges"])

@@ -3,12 +3,14 @@
 python -m training.evaluate --dataset street --every 4
 python -m training.evaluate --bundle my.bundle --dataset camvid --root data/camvid
 python -m training.evaluate --run runs/mine --dataset vkitti2 --root data/vkitti2 --size 320x1024 --out scores.json
+python -m training.evaluate --dataset vkitti2 --root data/street --option variation=clone
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from omegaconf import OmegaConf
 from rich.progress import track
 
 from densemtl_core.data.cityscapes import TRAIN_IDS
@@ -148,10 +151,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--classes", help="class list to count in (default: the data set's own where comparable)")
     parser.add_argument("--size", help="HxW, resize images and labels first (default: as they are; street: 192x320)")
     parser.add_argument("--style", help="of the street world's frames (default: mixed)")
+    parser.add_argument(
+        "--option",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        help="argument of the data set, as data.options in training; may be repeated (docs/datasets.md has them)",
+    )
     parser.add_argument("--every", type=int, default=1, help="take every n-th sample (default: %(default)s)")
     parser.add_argument("--out", type=Path, help="also write the scores as JSON")
     given = parser.parse_args(arguments)
     try:
+        if given.out:
+            _require_place(given.out)
         report = _evaluate(given)
         if given.out:
             given.out.parent.mkdir(parents=True, exist_ok=True)
@@ -189,6 +201,9 @@ def _evaluate(given: argparse.Namespace) -> dict[str, Any]:
         )
     if given.style and not street:
         raise InputError(f"--style {given.style} is of the street world; {given.dataset} has none")
+    options = _options(given.option)
+    if given.style and "style" in options:
+        raise InputError(f"--style {given.style} and --option style={options['style']}: give one of them")
     size = _size(given.size) if given.size else STREET_SIZE if street else None
     network = TrainedNetwork(bundle=None if given.run else given.bundle or default_bundle(), run=given.run)
     tasks = network.choose(given.tasks.split(",") if given.tasks else None)
@@ -201,7 +216,7 @@ def _evaluate(given: argparse.Namespace) -> dict[str, Any]:
         flip=0.0,
         train=STREET_SAMPLES if street else None,
         validation=STREET_SAMPLES if street else None,
-        options={"style": given.style or "mixed", "seed": 0} if street else {},
+        options=({"style": given.style or "mixed", "seed": 0} if street else {}) | options,
     )
     dataset = make_dataset(data, [task.name for task in tasks], protocol.classes or "cityscapes19", split)
     indices = range(0, len(dataset), given.every)  # type: ignore[arg-type]
@@ -215,6 +230,7 @@ def _evaluate(given: argparse.Namespace) -> dict[str, Any]:
         "samples": len(indices),
         "every": given.every,
         "classes": protocol.classes if any("IoU" in values for values in scores.values()) else None,
+        "options": options,
         "resolution": "the images' own" if size is None else f"{size[0]}x{size[1]}",
         "scores": scores,
     }
@@ -234,6 +250,31 @@ def _size(text: str) -> tuple[int, int]:
     if not (height.isdigit() and width.isdigit()):
         raise InputError(f"--size is {text!r}; give HEIGHTxWIDTH, e.g. 192x320")
     return int(height), int(width)
+
+
+def _options(given: Sequence[str]) -> dict[str, Any]:
+    """``name=value``, the value as in a configuration: ``variation=[fog,rain]``, ``edges.depth_step=0.15``."""
+    for text in given:
+        name, equals, _ = text.partition("=")
+        if not equals or not name.strip():
+            raise InputError(f"--option is {text!r}; give NAME=VALUE, e.g. --option variation=clone")
+    try:
+        read: Any = OmegaConf.to_container(OmegaConf.from_dotlist(list(given)), resolve=True)
+    except Exception as error:  # OmegaConf's and YAML's own errors come in several types
+        raise InputError(f"--option {' '.join(given)}: not a value ({str(error).splitlines()[0]})") from None
+    options: dict[str, Any] = read
+    return options
+
+
+def _require_place(out: Path) -> None:
+    """An ``InputError`` when a file cannot be written there: told before the work, not after it."""
+    if out.is_dir():
+        raise InputError(f"--out {out} is a folder; give a file, e.g. {out / 'scores.json'}")
+    place = out if out.exists() else next(p for p in out.absolute().parents if p.exists())
+    if place != out and not place.is_dir():
+        raise InputError(f"--out {out}: {place} is no folder; give another file")
+    if not os.access(place, os.W_OK):
+        raise InputError(f"--out {out}: {place} cannot be written; give another file")
 
 
 if __name__ == "__main__":

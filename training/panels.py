@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -39,7 +40,7 @@ def sample_panel(model: DenseMTL, tasks: Sequence[Task], samples: Sequence[Sampl
         raw = model(sample.image[None].to(device), intermediate=False)
         size = (sample.image.shape[-2], sample.image.shape[-1])
         found = decode(tasks, {task.name: task.resize(raw[task.name][0].float(), size) for task in tasks})
-        cells.append((sample.name[:32], render.rgb(_last(sample.image))))
+        cells.append((_fitted(sample.name, width), render.rgb(_last(sample.image))))
         for task in tasks:
             cells.append((task.name, task.paint(_last(found[task.name][0]))))
             if task.name in labelled:
@@ -48,6 +49,15 @@ def sample_panel(model: DenseMTL, tasks: Sequence[Task], samples: Sequence[Sampl
                 cells.append((f"{task.name}: label", blank if label is None else task.paint(_label(task, label))))
     model.train(training)
     return render.panel(cells, columns=1 + len(tasks) + len(labelled), width=width)
+
+
+def _fitted(name: str, width: int) -> str:
+    """A sample's name as a title: if it is too long, its end, which tells one frame of a drive from the next."""
+    for cut in range(len(name)):
+        title = f"...{name[cut:]}" if cut else name
+        if cv2.getTextSize(title, cv2.FONT_HERSHEY_SIMPLEX, 0.5, 1)[0][0] <= width - 12:
+            return title
+    return name[-1:]
 
 
 def _last(x: Tensor) -> NDArray[np.generic]:

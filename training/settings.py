@@ -134,9 +134,9 @@ def read_configuration(path: str | Path, kind: type[Configuration], overrides: S
         near = sorted(p.name for p in Path(__file__).parent.joinpath("configs").glob("*.yaml"))
         raise InputError(f"configuration not found: {path}; training/configs has {', '.join(near)}")
     try:
-        merged = OmegaConf.merge(
-            OmegaConf.structured(kind), OmegaConf.load(path), OmegaConf.from_dotlist(list(overrides))
-        )
+        stored, given = OmegaConf.load(path), OmegaConf.from_dotlist(list(overrides))
+        _drop_what_belongs_to_another(stored, given)
+        merged = OmegaConf.merge(OmegaConf.structured(kind), stored, given)
         made: Any = OmegaConf.to_object(merged)
     except OmegaConfBaseException as error:
         # Its first line says what is wrong, with the nearest known key, but not always which value was meant.
@@ -146,3 +146,14 @@ def read_configuration(path: str | Path, kind: type[Configuration], overrides: S
         raise InputError(f"{path}: not a configuration ({str(error).splitlines()[0]})") from None
     checked: Configuration = made
     return checked
+
+
+def _drop_what_belongs_to_another(stored: Any, given: Any) -> None:
+    """Options of a data set, and weights of tasks, go when a command line names another data set or other tasks."""
+    dataset = OmegaConf.select(given, "data.dataset")
+    if dataset is not None and dataset != OmegaConf.select(stored, "data.dataset", default=DataSettings.dataset):
+        OmegaConf.update(stored, "data.options", {}, merge=False, force_add=True)
+    if "tasks" in given and OmegaConf.select(stored, "weights"):
+        named = {task if isinstance(task, str) else task.get("name", task.get("kind")) for task in given.tasks}
+        for name in [name for name in stored.weights if name not in named]:
+            del stored.weights[name]

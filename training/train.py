@@ -11,7 +11,6 @@ import argparse
 import contextlib
 import json
 import logging
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,20 +28,19 @@ from densemtl_core.learning.evaluation import gather_metrics, judge
 from densemtl_core.learning.trainer import Trainer, checkpoints, read_history
 from densemtl_core.models import DenseMTL, ModelDescription, build_model
 from densemtl_core.tasks import make_tasks
+from training.checks import check_settings
 from training.curves import Curves
 from training.datasets import DATASETS, batches, make_dataset
 from training.objectives import make_objective
 from training.panels import sample_panel
 from training.progress import ProgressLine
-from training.provenance import provenance
+from training.run_folder import open_run, refuse_unfit, tell_changes, write_settings
 from training.settings import Settings, read_settings
 from training.starting_weights import load_encoder, start_from
 
 __all__ = ["main", "run"]
 
 log = logging.getLogger("densemtl.train")
-
-PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 
 
 def run(settings: Settings, out: Path, resume: str | None = None) -> dict[str, dict[str, float]]:
@@ -58,9 +56,8 @@ def run(settings: Settings, out: Path, resume: str | None = None) -> dict[str, d
         Validation scores of the final weights (of their moving average, if there is one); on other processes than
         the first, nothing.
     """
-    if resume is None and checkpoints(out):
-        raise InputError(f"{out} holds a run already; go on with --resume last, or give another --out")
-    _check(settings, out)
+    check_settings(settings)
+    refuse_unfit(out, fresh=resume is None)
     fabric = _fabric(settings)
     if not fabric.is_global_zero:
         log.setLevel(logging.ERROR)  # one process speaks for all
@@ -77,21 +74,20 @@ def run(settings: Settings, out: Path, resume: str | None = None) -> dict[str, d
     objective = make_objective(settings, tasks, fresh=resume is None)
     if resume is None:
         _start(model, settings)
-    if fabric.is_global_zero:
-        if resume is not None:
-            _tell_changes(settings, out)
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.structured(settings)))
-        (out / "provenance.json").write_text(json.dumps(provenance(), indent=1) + "\n")
-
     progress = ProgressLine(settings.run.steps)
     with contextlib.ExitStack() as stack:
+        if fabric.is_global_zero:
+            stack.enter_context(open_run(out, fresh=resume is None))
         stack.enter_context(progress)
         trainer = Trainer(fabric, model, objective, settings.run, settings.optimisation, out)
         if resume is not None:
             trainer.resume(None if resume == "last" else Path(resume))
             progress.first = trainer.step
             log.info("resumed at step %d", trainer.step)
+        if fabric.is_global_zero:
+            # Not before the checkpoint was accepted: a refused resume leaves the folder as it was.
+            tell_changes(settings, out)
+            write_settings(out, settings)
         curves = stack.enter_context(Curves(out, trainer.step)) if fabric.is_global_zero else None
         log.info(
             "%s, %s, %d of %s, %d steps",
@@ -185,43 +181,6 @@ def _input_size(settings: Settings, dataset: Dataset[Sample]) -> tuple[int, int]
     return int(height), int(width)
 
 
-def _check(settings: Settings, out: Path) -> None:
-    """Refuse what would only fail, or go wrong in silence, later."""
-    run, how = settings.run, settings.optimisation
-    available = torch.cuda.device_count() or os.cpu_count() or 1
-    processes = settings.nodes * (available if settings.devices == -1 else settings.devices)
-    rules = {
-        "precision": (settings.precision, settings.precision in PRECISIONS, f"one of {', '.join(PRECISIONS)}"),
-        "devices": (
-            settings.devices,
-            -1 <= settings.devices <= available and settings.devices,
-            f"-1 or 1..{available}",
-        ),
-        "run.steps": (run.steps, run.steps >= 1, "at least 1"),
-        "run.batch": (run.batch, run.batch >= 1 and run.batch % processes == 0, f"a multiple of {processes} processes"),
-        "run.workers": (run.workers, run.workers >= 0, "at least 0"),
-        "optimisation.lr": (how.lr, how.lr > 0, "above 0"),
-        "optimisation.encoder_lr": (how.encoder_lr, how.encoder_lr >= 0, "at least 0"),
-    }
-    for key, (value, allowed, rule) in rules.items():
-        if not allowed:
-            raise InputError(f"{key} is {value}; it must be {rule}")
-    if out.exists() and not out.is_dir():
-        raise InputError(f"--out {out} is a file; give a folder")
-
-
-def _tell_changes(settings: Settings, out: Path) -> None:
-    """A resumed run may differ from what it was begun with, but not in silence."""
-    file = out / "config.yaml"
-    if not file.is_file():
-        return
-    before, now = OmegaConf.load(file), OmegaConf.structured(settings)
-    for group in now:
-        old, new = OmegaConf.select(before, str(group)), now[group]
-        if old != new:
-            log.warning("resumed with other settings: %s was %s, is now %s", group, old, new)
-
-
 def _fabric(settings: Settings) -> Fabric:
     processes = settings.devices * settings.nodes
     fabric = Fabric(
@@ -250,19 +209,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_intermixed_args(arguments)  # key=value may stand anywhere
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("lightning").setLevel(logging.ERROR)
-    if given.threads:
-        torch.set_num_threads(given.threads)
+    out = Path(given.out)
     try:
+        if given.threads is not None:
+            if given.threads < 1:
+                raise InputError(f"--threads is {given.threads}; it must be at least 1")
+            torch.set_num_threads(given.threads)
         settings = read_settings(given.config, given.overrides)
         if given.dry_run:
+            check_settings(settings)
             print(OmegaConf.to_yaml(OmegaConf.structured(settings)), end="")
             return 0
-        run(settings, Path(given.out), given.resume)
-    except (InputError, FloatingPointError) as error:
+        run(settings, out, given.resume)
+    except (InputError, FloatingPointError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"interrupted; go on with --resume last --out {given.out}", file=sys.stderr)
+        further = f"go on with --resume last --out {out}" if checkpoints(out) else "no checkpoint had been written"
+        print(f"interrupted; {further}", file=sys.stderr)
         return 130
     return 0
 

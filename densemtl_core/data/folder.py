@@ -4,24 +4,53 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from densemtl_core.data.image_files import image_names, neighbour_label, read_rgb
 from densemtl_core.data.sample import Sample
 from densemtl_core.errors import InputError
+from densemtl_core.geometry import intrinsics_matrix
 
 __all__ = ["ImageFolder", "given_intrinsics"]
 
 
-def given_intrinsics(intrinsics: Sequence[float] | None) -> torch.Tensor | None:
-    """Row-major 3x3 intrinsics, as in a ROS camera_info's ``k``, to ``(3, 3)``; anything else is an ``InputError``."""
+def given_intrinsics(intrinsics: Sequence[Any] | None) -> Tensor | None:
+    """A camera that a user wrote down, as a matrix.
+
+    Args:
+        intrinsics: in pixels of the files: ``fx fy cx cy``, the nine numbers of a ROS camera_info's ``k`` (row-major),
+            or three rows of three; None = unknown.
+
+    Returns:
+        ``(3, 3)`` float32, or None.
+
+    Raises:
+        InputError: anything else, skew among it.
+    """
     if intrinsics is None:
         return None
-    K = torch.tensor([float(x) for x in intrinsics])
-    if K.numel() != 9 or K[0] <= 0 or K[4] <= 0 or K[6:].tolist() != [0, 0, 1]:
-        raise InputError(f"intrinsics {K.tolist()} are not fx 0 cx 0 fy cy 0 0 1 in pixels; copy them from camera_info")
-    return K.view(3, 3)
+    refused = InputError(
+        f"intrinsics {intrinsics!r} are no pinhole camera; give fx,fy,cx,cy or fx,0,cx,0,fy,cy,0,0,1 (camera_info's k) "
+        "or [[fx,0,cx],[0,fy,cy],[0,0,1]] in pixels of the files, finite, fx and fy above 0"
+    )
+    if isinstance(intrinsics, str):
+        raise refused
+    try:
+        K = torch.tensor([[float(x) for x in row] if isinstance(row, Sequence) else float(row) for row in intrinsics])
+    except (TypeError, ValueError):
+        raise refused from None
+    if K.shape == (4,):
+        K = intrinsics_matrix(*K.tolist())
+    if K.shape not in ((9,), (3, 3)) or not K.isfinite().all():
+        raise refused
+    K = K.view(3, 3)
+    fx, skew, _, zero, fy, _, *last = K.flatten().tolist()
+    if fx <= 0 or fy <= 0 or skew or zero or last != [0, 0, 1]:
+        raise refused
+    return K
 
 
 class ImageFolder(torch.utils.data.Dataset[Sample]):
@@ -29,7 +58,7 @@ class ImageFolder(torch.utils.data.Dataset[Sample]):
 
     Args:
         root: the folder.
-        intrinsics: nine numbers, row-major, in pixels, if the camera is known.
+        intrinsics: in pixels, if the camera is known: four or nine numbers, or 3x3 (`given_intrinsics`).
         frames: neighbours in the order of names that come along, -1 and +1 say, as labels ``image-1`` ``(3, H, W)``.
 
     Raises:
@@ -37,7 +66,7 @@ class ImageFolder(torch.utils.data.Dataset[Sample]):
     """
 
     def __init__(
-        self, *, root: str | Path, intrinsics: Sequence[float] | None = None, frames: Sequence[int] = ()
+        self, *, root: str | Path, intrinsics: Sequence[Any] | None = None, frames: Sequence[int] = ()
     ) -> None:
         self.root, self.frames, self.K = Path(root), tuple(frames), given_intrinsics(intrinsics)
         self.files = [self.root / n for n in image_names("image folder", self.root)]

@@ -34,7 +34,7 @@ class Video(torch.utils.data.Dataset[Sample]):
 
     Args:
         root: the file.
-        intrinsics: nine numbers, row-major, in pixels, if the camera is known.
+        intrinsics: in pixels, if the camera is known: four or nine numbers, or 3x3 (`given_intrinsics`).
         stride: take every so many frames.
         frames: neighbours that come along, -1 and +1 say, counted in strides, as labels ``image-1`` ``(3, H, W)``.
 
@@ -46,7 +46,7 @@ class Video(torch.utils.data.Dataset[Sample]):
         self,
         *,
         root: str | Path,
-        intrinsics: Sequence[float] | None = None,
+        intrinsics: Sequence[Any] | None = None,
         stride: int = 1,
         frames: Sequence[int] = (),
     ) -> None:

@@ -107,17 +107,18 @@ class Vkitti2(torch.utils.data.Dataset[Sample]):
         scenes = sorted(p.name for p in self.root.glob("Scene*") if p.is_dir())
         if not scenes:
             raise InputError(f"VKITTI2: looked for Scene01, Scene02, ... in {self.root}, there are none; check root")
-        chosen = [s for s in scenes if split == "all" or (s in val_scenes) == (split == "val")]
+        variations, held_out = _names("variation", variation), _names("val_scenes", val_scenes)
+        chosen = [s for s in scenes if split == "all" or (s in held_out) == (split == "val")]
         if not chosen:
             raise InputError(
                 f"VKITTI2: no scene of {self.root} is in {split} (there: {', '.join(scenes)}; val: "
-                f"{', '.join(val_scenes)}); unpack more scenes or change val_scenes"
+                f"{', '.join(held_out)}); unpack more scenes, take another split or change val_scenes"
             )
-        variations = (variation,) if isinstance(variation, str) else tuple(variation)
         self.items: list[tuple[Path, int]] = []
         self._K: dict[Path, dict[int, Tensor]] = {}
         self._pose: dict[Path, dict[int, Tensor]] = {}
         for drive in (self.root / scene / v for scene in chosen for v in variations):
+            _require_drive(drive)
             self._add(drive)
         if not self.items:
             raise InputError(f"VKITTI2: no frame in {self.root} has all of the neighbours {self.frames}; ask for fewer")
@@ -179,6 +180,28 @@ class Vkitti2(torch.utils.data.Dataset[Sample]):
         name = f"{drive.parent.name}/{drive.name}/{self.camera}/{number:05d}"
         sample = Sample(image, labels, self._K[drive][number].clone(), name)
         return derive(sample, self.labels, self.rule)
+
+
+def _names(option: str, given: str | Sequence[str]) -> tuple[str, ...]:
+    """One name or several, as several."""
+    names = (given,) if isinstance(given, str) else tuple(given) if isinstance(given, Sequence) else ()
+    if not names or not all(isinstance(name, str) for name in names):
+        raise InputError(f"VKITTI2: {option} is {given!r}; give the name of a folder, or several as [a,b]")
+    return names
+
+
+def _require_drive(drive: Path) -> None:
+    """An ``InputError`` when a scene has not the variation, with those that it has."""
+    if drive.is_dir():
+        return
+    there = sorted(p.parent.name for p in drive.parent.glob("*/frames") if p.is_dir())
+    if not there:
+        raise InputError(f"VKITTI2: looked for the folder {drive}/frames/rgb, it is not there; unpack the archives")
+    option = f"variation={'clone' if 'clone' in there else there[0]}"
+    raise InputError(
+        f"VKITTI2: {drive.parent} has no variation {drive.name}, it has {', '.join(there)}; "
+        f"give data.options.{option} (training.evaluate: --option {option})"
+    )
 
 
 def _table(path: Path, columns: int) -> dict[tuple[int, int], list[float]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -109,7 +110,7 @@ def batch_stream(
         batch_size=None,
         sampler=sampler,  # type: ignore[arg-type]
         num_workers=workers,
-        worker_init_fn=_one_thread,
+        worker_init_fn=_begin_worker,
         # Its own: a loader that drew its workers' seed from the global generator would shift dropout after a resume.
         generator=torch.Generator().manual_seed(seed),
         persistent_workers=False,
@@ -124,5 +125,7 @@ def _raised(batches: Iterable[Sample | InputError]) -> Iterator[Sample]:
         yield batch
 
 
-def _one_thread(_: int) -> None:
+def _begin_worker(_: int) -> None:
     torch.set_num_threads(1)
+    # A terminal's Ctrl-C reaches every process; the trainer alone decides when to stop, and then needs no batch more.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -14,6 +14,7 @@ from densemtl_core.errors import InputError
 
 __all__ = ["Optimisation", "make_optimiser", "rate_factor", "set_rates"]
 
+OPTIMISERS = ("adamw", "adam", "sgd")
 SCHEDULES = ("cosine", "step", "poly", "constant")
 
 
@@ -79,7 +80,7 @@ def make_optimiser(
         return torch.optim.Adam(groups, betas=(beta1, beta2), weight_decay=how.weight_decay)
     if how.optimiser == "sgd":
         return torch.optim.SGD(groups, momentum=beta1, weight_decay=how.weight_decay)
-    raise InputError(f"optimisation.optimiser is {how.optimiser!r}; known: adamw, adam, sgd")
+    raise InputError(f"optimisation.optimiser is {how.optimiser!r}; known: {', '.join(OPTIMISERS)}")
 
 
 def rate_factor(step: int, steps: int, how: Optimisation) -> float:

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import json
 import logging
+import signal
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType, TracebackType
 from typing import Any
 
 import torch
@@ -136,7 +139,7 @@ class Trainer:
     def fit(
         self,
         dataset: Dataset[Sample],
-        validate: Callable[[], None] = lambda: None,
+        validate: Callable[[], object] = lambda: None,
         after_checkpoint: Callable[[], None] = lambda: None,
     ) -> None:
         """Train from `step` to the end.
@@ -147,6 +150,8 @@ class Trainer:
             after_checkpoint: called after each checkpoint, on every process.
 
         Raises:
+            KeyboardInterrupt: it was interrupted; the step was done and a checkpoint of it written (with one process:
+                several would not stop at the same step).
             FloatingPointError: the loss is not finite; the message names the step, the losses and the samples.
         """
         settings, fabric = self.settings, self.fabric
@@ -156,6 +161,19 @@ class Trainer:
         )  # fmt: skip
         start, first = time.monotonic(), self.step
         self.learner.train()
+        with _Interruption(alone=fabric.world_size == 1) as interruption:
+            self._steps(batches, start, first, validate, after_checkpoint, interruption)
+
+    def _steps(
+        self,
+        batches: Iterator[Sample],
+        start: float,
+        first: int,
+        validate: Callable[[], object],
+        after_checkpoint: Callable[[], None],
+        interruption: _Interruption,
+    ) -> None:
+        settings, fabric = self.settings, self.fabric
         for batch in batches:
             total, parts = self._update(batch)
             if self.step % settings.log_every == 0 or self.step == settings.steps:
@@ -171,6 +189,10 @@ class Trainer:
             if settings.validate_every and self.step % settings.validate_every == 0 and self.step < settings.steps:
                 validate()
                 self.learner.train()
+            if interruption.asked:
+                if self.step % settings.checkpoint_every:
+                    self.save()
+                raise KeyboardInterrupt
 
     def _update(self, batch: Sample) -> tuple[Tensor, dict[str, Tensor]]:
         device = self.fabric.device
@@ -188,8 +210,11 @@ class Trainer:
             ) from None
         if not torch.isfinite(total):
             losses = ", ".join(f"{k} {float(v):.4g}" for k, v in parts.items())
+            kept = checkpoints(self.folder)
+            last = f"the last checkpoint is {kept[-1].name}" if kept else "there is no checkpoint yet"
             raise FloatingPointError(
-                f"step {self.step + 1}: the loss is {total.item()} ({losses}); samples: {batch.name[:200]}"
+                f"step {self.step + 1}: the loss is {total.item()} ({losses}); lower optimisation.lr, or look at the "
+                f"samples {batch.name[:200]}; {last}"
             )
         set_rates(self.optimiser, self.step, self.settings.steps, self.optimisation)
         self.optimiser.zero_grad(set_to_none=True)
@@ -211,6 +236,7 @@ class Trainer:
         if self.fabric.is_global_zero:
             state: dict[str, Any] = {
                 "step": self.step,
+                "optimiser_kind": self.optimisation.optimiser,
                 "model": self.bare.state_dict(),
                 "objective": self.objective.state_dict(),
                 "optimiser": self.optimiser.state_dict(),
@@ -230,13 +256,14 @@ class Trainer:
             InputError: there is none, it is damaged, or it is of another network or run.
         """
         if checkpoint is None:
-            found = checkpoints(self.folder)
-            if not found:
-                raise InputError(f"nothing to resume: {self.folder / CHECKPOINTS} has no checkpoint")
-            checkpoint = found[-1]
-        state = read_state(checkpoint)
+            checkpoint, state = self._newest()
+        else:
+            state = read_state(checkpoint)
         if state["step"] > self.settings.steps:
             raise InputError(f"checkpoint {checkpoint} is of step {state['step']}, run.steps is {self.settings.steps}")
+        kind, ours = state.get("optimiser_kind"), self.optimisation.optimiser
+        if kind != ours:
+            raise InputError(f"checkpoint {checkpoint} was made with optimisation.optimiser={kind}, not {ours}")
         if ("average" in state) != (self.average is not None):
             kind = "with" if "average" in state else "without"
             raise InputError(f"checkpoint {checkpoint} was made {kind} run.average; resume with the same settings")
@@ -266,6 +293,22 @@ class Trainer:
             partial.replace(self.folder / "history.jsonl")
         self.fabric.barrier()
 
+    def _newest(self) -> tuple[Path, dict[str, Any]]:
+        """The newest checkpoint that can be read, and what it holds."""
+        found = checkpoints(self.folder)
+        if not found:
+            raise InputError(
+                f"nothing to resume: {self.folder / CHECKPOINTS} has no checkpoint; start without --resume"
+            )
+        for checkpoint in reversed(found):
+            try:
+                return checkpoint, read_state(checkpoint)
+            except InputError as error:
+                if checkpoint == found[0]:
+                    raise
+                log.warning("%s; taking the one before", error)
+        raise AssertionError("the loop returns or raises")
+
     def _gathered_random_state(self) -> list[dict[str, Tensor]]:
         """Every process's, in their order: dropout of each goes on where it was."""
         own = random_state()
@@ -280,6 +323,32 @@ class Trainer:
             with open(self.folder / "history.jsonl", "a") as file:
                 file.write(json.dumps(dict(record)) + "\n")
             self.record(record)
+
+
+class _Interruption:
+    """Ctrl-C asks for the end of the step and a checkpoint; a second one takes effect at once."""
+
+    def __init__(self, alone: bool) -> None:
+        # Python lets only the main thread listen.
+        self._listens = alone and threading.current_thread() is threading.main_thread()
+        self.asked = False
+
+    def __enter__(self) -> _Interruption:
+        if self._listens:
+            self._before = signal.signal(signal.SIGINT, self._note)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._listens:
+            signal.signal(signal.SIGINT, self._before)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+        log.warning("stopping after this step; Ctrl-C again to stop at once")
 
 
 def checkpoints(folder: Path) -> list[Path]:

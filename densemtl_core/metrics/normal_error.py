@@ -14,9 +14,15 @@ __all__ = ["NormalError"]
 LIMITS = (11.25, 22.5, 30.0)
 """Degrees."""
 
+NO_DIRECTION = 90.0
+"""Degrees that a prediction without a direction is off."""
+
 
 class NormalError(Metric):
     """Mean angle between predicted and true normals, over pixels whose normal is known.
+
+    A prediction without a direction there (NaN, infinite or a zero vector) is a miss: it counts as 90 degrees, what a
+    random direction gives on average, and lies within no limit. A network cannot gain by refusing pixels.
 
     The angle is ``2 atan2(|a - b|, |a + b|)``, which keeps its precision where arccos loses it. (The released code
     of the paper takes the norm along the image height and ignores the mask; this is the intended definition.)
@@ -30,12 +36,13 @@ class NormalError(Metric):
         self._counts = torch.zeros(1 + len(LIMITS), dtype=torch.int64)  # known pixels, and those within each limit
 
     def update(self, prediction: Tensor, label: Tensor) -> None:
-        """Add vectors ``(B, 3, H, W)``, of any length; pixels whose label or prediction is NaN do not count."""
+        """Add vectors ``(B, 3, H, W)``, of any length; pixels whose label is no direction do not count."""
         for p, t in zip(prediction, label, strict=True):
-            known = ~(t.isnan() | p.isnan()).any(dim=0)
-            a = torch.nn.functional.normalize(p.movedim(0, -1)[known].double(), dim=-1)
-            b = torch.nn.functional.normalize(t.movedim(0, -1)[known].double(), dim=-1)
+            truth, known = _directions(t)
+            found, answered = _directions(p)
+            a, b = found[known], truth[known]
             angle = torch.rad2deg(2 * torch.atan2((a - b).norm(dim=-1), (a + b).norm(dim=-1)))
+            angle = angle.where(answered[known], NO_DIRECTION)
             self._angle_sums.append(float(angle.sum()))
             self._counts += torch.stack([known.sum(), *((angle < limit).sum() for limit in LIMITS)]).cpu()
 
@@ -53,3 +60,10 @@ class NormalError(Metric):
         sums = [math.fsum(self._angle_sums), *within]
         means = [s / pixels for s in sums] if pixels else [float("nan")] * len(sums)
         return dict(zip(("mErr", "within_11.25", "within_22.5", "within_30"), means, strict=True))
+
+
+def _directions(vectors: Tensor) -> tuple[Tensor, Tensor]:
+    """Of ``(3, H, W)``: unit vectors ``(H, W, 3)`` in double precision, and where ``(H, W)`` there is a direction."""
+    v = vectors.movedim(0, -1).double()
+    length = v.norm(dim=-1)
+    return v / length[..., None], length.isfinite() & (length > 0)

@@ -11,6 +11,8 @@ A new task is a frozen dataclass that derives from `Task` and is registered; not
 
 from __future__ import annotations
 
+import dataclasses
+import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -69,12 +71,21 @@ def from_config(config: Mapping[str, Any]) -> Task:
     """
     options = dict(config)
     kind = options.pop("kind", None)
+    if kind is None:
+        raise InputError(f"task {dict(config)} has no kind; give kind: one of {', '.join(registered())}")
     if kind not in _KINDS:
         raise InputError(f"unknown task kind {kind!r}; registered: {', '.join(registered())}")
+    known = [field.name for field in dataclasses.fields(_KINDS[kind])]
+    for name in options:
+        if name not in known:
+            near = difflib.get_close_matches(str(name), known, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise InputError(f"task {kind!r} has no field {name!r}; {hint}it has {', '.join(known)}")
     try:
         return _KINDS[kind](**options)
     except (TypeError, ValueError) as error:
-        raise InputError(f"task {kind!r}: {error}") from error
+        text = str(error)
+        raise InputError(text if text.startswith("task ") else f"task {kind!r}: {text}") from error
 
 
 def make_tasks(

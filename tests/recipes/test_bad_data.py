@@ -160,7 +160,10 @@ def test_labels_from_a_folder_without_any(tmp_path, capsys):
     command = ["--config", config, "--out", str(tmp_path / "run"), f"data.root={tmp_path / 'drive'}", *TINY[1:]]
     assert train.main([*command, "data.dataset=folder"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line == "error: data.dataset folder has no label of semantic; it has none"
+    assert line == (
+        "error: tasks has semantic, but folder has labels of nothing: leave it out, or begin from a run that knows it "
+        "(start=RUN)"
+    )
 
 
 @pytest.mark.parametrize(
@@ -171,14 +174,18 @@ def test_labels_from_a_folder_without_any(tmp_path, capsys):
         ("camvid", "data.train=0", "data.train is 0; give at least 1, or null"),
         ("camvid", "data.dataset=kamvid", "data.dataset is 'kamvid'; did you mean 'camvid'? known: "),
         ("camvid", "data.options={variaton: fog}", "data.options.variaton is no option of camvid; known: strict"),
-        ("vkitti2", "data.options={variation: fogg}", "looked for the folder /"),
+        (
+            "vkitti2",
+            "data.options={variation: fogg}",
+            "has no variation fogg, it has 15-deg-left; give data.options.variation=15-deg-left",
+        ),
         ("camvid", "data.size=[16,16]", "data.size is [16, 16]; give [height, width] of at least 32 pixels each"),
         ("camvid", "data.size=[64]", "data.size is [64]; give [height, width]"),
         ("camvid", "data.crop=[128,128]", "data.crop is [128, 128], larger than data.size [64, 96]"),
         ("camvid", "data.flip=2", "data.flip is 2.0; it must be in 0..1"),
         ("camvid", "data.colour=-1", "data.colour is -1.0; it must be in 0..1"),
         ("camvid", "data.frames=[-1,1]", "data.frames is [-1, 1], but camvid has no sequences"),
-        ("camvid", "tasks=[depth]", "data.dataset camvid has no label of depth; it has semantic, edges"),
+        ("camvid", "tasks=[depth]", "tasks has depth, but camvid has labels of semantic, edges"),
         ("camvid", "class_list=nyud40", "CamVid has no labels in class list 'nyud40'; use one of camvid11"),
         ("camvid", "class_list=camvid12", "unknown class list 'camvid12'"),
         ("camvid", "tasks=[semantik]", "semantik"),

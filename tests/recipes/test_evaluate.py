@@ -96,6 +96,38 @@ def test_a_run_is_judged_in_its_own_classes_and_at_a_size(tmp_path, capsys):
     assert "9 samples of vkitti2 train, resolution 64x96, classes none; run" in told
 
 
+def test_options_of_the_data_set(tmp_path, capsys):
+    """One drive in one variation that is not the default, as ``training.street --layout vkitti2`` writes."""
+    run_folder, out = saved_run(tmp_path / "run", "vkitti14", {}), tmp_path / "s.json"
+    (tmp_path / "data").mkdir()
+    root = write_vkitti2(tmp_path / "data")
+    for drive in root.glob("Scene*/15-deg-left"):
+        drive.rename(drive.parent / "clone")
+    command = ["--run", str(run_folder), "--dataset", "vkitti2", "--root", str(root), "--size", "64x96"]
+    command += ["--tasks", "semantic"]
+    assert "it has clone; give data.options.variation=clone" in error_of(command, capsys)
+    command += ["--option", "variation=clone", "--option", "val_scenes=[Scene20]"]
+    assert evaluate.main([*command, "--option", "strict=false", "--out", str(out)]) == 0
+    report = json.loads(out.read_text())
+    assert report["samples"] == 3
+    assert report["options"] == {"variation": "clone", "val_scenes": ["Scene20"], "strict": False}
+    told = error_of([*command, "--option", "variaton=fog"], capsys)
+    assert "variaton" in told
+    assert "variation" in told
+
+
+def test_a_place_that_cannot_be_written_is_told_before_the_work(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(evaluate, "TrainedNetwork", lambda **_: pytest.fail("the work began"))
+    (tmp_path / "file").write_text("")
+    places = [(tmp_path, "is a folder; give a file"), (tmp_path / "file/deeper/s.json", "file is no folder")]
+    for out, expected in places:
+        assert expected in error_of(["--dataset", "street", "--out", str(out)], capsys)
+    monkeypatch.setattr(evaluate.os, "access", lambda place, mode: Path(place) != tmp_path)
+    told = error_of(["--dataset", "street", "--out", str(tmp_path / "new/s.json")], capsys)
+    assert f"{tmp_path} cannot be written; give another file" in told
+    assert not (tmp_path / "new").exists()
+
+
 def test_depth_without_a_unit_has_only_scaled_scores(tmp_path, capsys):
     run_folder = saved_run(tmp_path / "run", "nyud40", {"encoding": "disparity", "up_to_scale": True})
     command = ["--run", str(run_folder), "--dataset", "street", "--every", "64", "--tasks", "depth"]
@@ -146,6 +178,11 @@ def test_classes_that_cannot_be_compared(classes, dataset, asked):
         (["--dataset", "camvid"], "--dataset camvid needs --root"),
         (["--dataset", "camvid", "--root", "nowhere"], "nowhere"),
         (["--dataset", "street", "--every", "0"], "--every is 0"),
+        (["--dataset", "street", "--option", "seed"], "--option is 'seed'; give NAME=VALUE"),
+        (["--dataset", "street", "--option", "=3"], "--option is '=3'; give NAME=VALUE"),
+        (["--dataset", "street", "--option", "seed=[1"], "--option seed=[1: not a value"),
+        (["--dataset", "street", "--option", "sed=1"], "sed"),
+        (["--dataset", "street", "--style", "sim", "--option", "style=real"], "give one of them"),
         (["--dataset", "street", "--size", "big"], "--size is 'big'"),
         (["--dataset", "street", "--bundle", "nowhere"], "bundle not found: nowhere"),
         (["--dataset", "street", "--run", "nowhere"], "nowhere has no model.json"),

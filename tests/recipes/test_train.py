@@ -30,8 +30,9 @@ def test_from_configuration_to_prediction(config, tmp_path):
     trained = run("-m", "training.train", "--config", str(config), "--out", str(out), *TINY)
     assert trained.returncode == 0, trained.stderr
     assert "RANDOM weights" in trained.stderr
-    files = ["config.yaml", "history.jsonl", "metrics.json", "model.json", "model.safetensors", "provenance.json"]
-    assert sorted(p.name for p in out.iterdir()) == sorted([*files, "checkpoints", "panels", "tensorboard"])
+    files = {"config.yaml", "history.jsonl", "metrics.json", "model.json", "model.safetensors", "provenance.json"}
+    visible = {path.name for path in out.iterdir() if not path.name.startswith(".")}
+    assert visible == {*files, "checkpoints", "panels", "tensorboard"}
     metrics = json.loads((out / "metrics.json").read_text())
     settings = read_settings(config)
     names = [task if isinstance(task, str) else task["kind"] for task in settings.tasks]

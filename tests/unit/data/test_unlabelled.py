@@ -41,6 +41,42 @@ def test_folder_in_the_order_of_names(images):
     assert ImageFolder(root=images)[0].intrinsics is None
 
 
+@pytest.mark.parametrize("given", [(500, 510, 16, 8), list(K), [[500, 0, 16], [0, 510, 8], [0, 0, 1]]])
+def test_three_ways_to_write_a_camera_down(images, given):
+    assert ImageFolder(root=images, intrinsics=given)[0].intrinsics.tolist() == [[500, 0, 16], [0, 510, 8], [0, 0, 1]]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        (1, 2, 3),
+        (),
+        5,
+        {"fx": 500},
+        "500,510,16,8",
+        ["500", "510", "16", "8"],
+        (0, 510, 16, 8),
+        (500, -1, 16, 8),
+        (500, 510, float("nan"), 8),
+        (float("inf"), 510, 16, 8),
+        (500, "wide", 16, 8),
+        (500, 510, None, 8),
+        (500, 3, 16, 0, 510, 8, 0, 0, 1),
+        (500, 0, 16, 0, 510, 8, 0, 0, 2),
+        [[500, 0, 16], [0, 510, 8]],
+        [[500, 0, 16], [0, 510], [0, 0, 1]],
+        [[500, 510], [16, 8]],
+        [[500, 0, 16], 510, [0, 0, 1]],
+    ],
+)
+def test_what_is_no_camera_is_refused_in_a_line(images, given):
+    with pytest.raises(InputError) as error:
+        ImageFolder(root=images, intrinsics=given)
+    told = str(error.value)
+    assert told.startswith(f"intrinsics {given!r} are no pinhole camera; give fx,fy,cx,cy or ")
+    assert "\n" not in told
+
+
 def test_folder_with_neighbours(images):
     data = ImageFolder(root=images, frames=(-1, 2))
     assert len(data) == 2

@@ -104,6 +104,30 @@ def test_a_half_unpacked_tree_says_what_is_missing(root, gone, told):
     assert "\n" not in str(error.value)
 
 
+def test_a_missing_variation_names_those_that_are_there(root):
+    for scene in VKITTI2_SCENES:
+        (root / scene / "15-deg-left").rename(root / scene / "fog")
+        shutil.copytree(root / scene / "fog", root / scene / "clone")
+    assert len(Vkitti2(root=root, variation="clone")) == 9
+    with pytest.raises(InputError) as error:
+        Vkitti2(root=root)
+    told = str(error.value)
+    assert "Scene01 has no variation 15-deg-left, it has clone, fog; give data.options.variation=clone " in told
+    assert "--option variation=clone" in told
+    assert "\n" not in told
+    for scene in VKITTI2_SCENES:
+        shutil.rmtree(root / scene / "clone")
+    with pytest.raises(InputError, match=r"it has fog; give data\.options\.variation=fog"):
+        Vkitti2(root=root, variation=("fog", "rain"))
+
+
+@pytest.mark.parametrize("option", ["variation", "val_scenes"])
+@pytest.mark.parametrize("given", [5, None, [], [1, 2]])
+def test_names_that_are_none(root, option, given):
+    with pytest.raises(InputError, match=f"VKITTI2: {option} is .*; give the name of a folder"):
+        Vkitti2(root=root, **{option: given})
+
+
 def test_missing_roots(tmp_path):
     with pytest.raises(InputError, match=r"VKITTI2: looked for the folder .*nowhere"):
         Vkitti2(root=tmp_path / "nowhere")

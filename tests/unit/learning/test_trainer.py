@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import math
+import os
 import signal
 import subprocess
 import sys
@@ -213,6 +215,51 @@ def test_killed_anywhere_and_resumed_gives_the_same_losses(tmp_path):
     assert kills == 3
     assert process.returncode == 0
     assert losses(folder) == losses(tmp_path / "whole")
+
+
+def test_ctrl_c_ends_the_step_and_keeps_it(tmp_path):
+    whole = make_trainer(tmp_path / "whole", steps=6, checkpoint_every=6)
+    whole.fit(Noise())
+    stopped = make_trainer(tmp_path / "run", steps=6, checkpoint_every=6)
+    before = signal.getsignal(signal.SIGINT)
+
+    def press(record) -> None:
+        if record["step"] == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    stopped.record = press
+    with pytest.raises(KeyboardInterrupt):
+        stopped.fit(Noise())
+    assert signal.getsignal(signal.SIGINT) is before
+    assert [c.name for c in checkpoints(tmp_path / "run")] == ["step_00000003"]
+    resumed = make_trainer(tmp_path / "run", steps=6, checkpoint_every=6)
+    resumed.resume()
+    resumed.fit(Noise())
+    assert losses(tmp_path / "run") == losses(tmp_path / "whole")
+
+
+def test_a_damaged_newest_checkpoint_gives_way_to_the_one_before(tmp_path, caplog):
+    make_trainer(tmp_path, steps=4).fit(Noise())
+    old, new = checkpoints(tmp_path)
+    (new / "tensors.safetensors").unlink()
+    resumed = make_trainer(tmp_path, steps=4)
+    with caplog.at_level(logging.WARNING):
+        resumed.resume()
+    assert resumed.step == 2
+    assert "taking the one before" in caplog.text
+    with pytest.raises(InputError, match=r"tensors\.safetensors is missing"):
+        make_trainer(tmp_path, steps=4).resume(new)  # asked for by name
+    (old / "tree.json").unlink()
+    with pytest.raises(InputError, match=r"tree\.json is missing"):
+        make_trainer(tmp_path, steps=4).resume()
+
+
+def test_another_optimiser_is_refused(tmp_path):
+    make_trainer(tmp_path, steps=2).fit(Noise())
+    other = make_trainer(tmp_path, steps=2)
+    other.optimisation = Optimisation(optimiser="adam")
+    with pytest.raises(InputError, match=r"was made with optimisation\.optimiser=adamw, not adam"):
+        other.resume()
 
 
 def test_a_damaged_checkpoint_is_refused(tmp_path):

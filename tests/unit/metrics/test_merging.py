@@ -38,6 +38,7 @@ def depths(generator: torch.Generator) -> Pair:
 
 def directions(generator: torch.Generator) -> Pair:
     prediction, label = torch.randn(2, IMAGES, 3, *SIZE, generator=generator)
+    prediction[:, :, 5:9, 4:20] = math.nan  # refused: a miss
     return prediction, hide(label, generator)
 
 

@@ -117,6 +117,44 @@ class TestNormalError:
             metric.update(b.double(), a.double())
             assert metric.compute()["mErr"] == pytest.approx(degrees, rel=1e-3)
 
+    @pytest.mark.parametrize("refused", [math.nan, math.inf, 0.0])
+    def test_a_refused_pixel_is_a_miss(self, refused):
+        label = torch.tensor([0.0, 0.0, -1.0]).view(1, 3, 1, 1).repeat(1, 1, 1, 4)
+        label[..., 3] = math.nan  # refused where nothing is known: does not count
+        prediction = label.clone()
+        prediction[..., 2:] = refused
+        metric = NormalError()
+        metric.update(prediction, label)
+        scores = metric.compute()
+        assert scores["mErr"] == pytest.approx(30.0)
+        assert scores["within_11.25"] == scores["within_30"] == pytest.approx(2 / 3)
+
+    def test_refusing_what_is_wrong_by_a_right_angle_gains_nothing(self):
+        label = torch.tensor([0.0, 0.0, -1.0]).view(1, 3, 1, 1).repeat(1, 1, 1, 2)
+        wrong, refused = label.clone(), label.clone()
+        wrong[0, :, 0, 1] = torch.tensor([1.0, 0.0, 0.0])
+        refused[0, :, 0, 1] = math.nan
+        scores = []
+        for prediction in (wrong, refused):
+            metric = NormalError()
+            metric.update(prediction, label)
+            scores.append(metric.compute())
+        assert scores[0] == pytest.approx(scores[1])
+        assert scores[1]["mErr"] == pytest.approx(45.0)
+
+    def test_half_a_vector_is_none_and_a_short_one_is_one(self):
+        label = torch.tensor([0.0, 0.0, -1.0]).view(1, 3, 1, 1).repeat(1, 1, 1, 2)
+        prediction = torch.tensor([[math.nan, 0.0, -1.0], [0.0, 0.0, -1e-20]]).T.reshape(1, 3, 1, 2)
+        metric = NormalError()
+        metric.update(prediction, label)
+        assert metric.compute()["mErr"] == pytest.approx(45.0)
+
+    def test_a_label_without_a_direction_does_not_count(self):
+        metric = NormalError()
+        metric.update(torch.ones(1, 3, 2, 2), torch.zeros(1, 3, 2, 2))
+        assert metric.state()["pixels"].tolist() == [0, 0, 0, 0]
+        assert math.isnan(metric.compute()["mErr"])
+
 
 class TestBoundaryF1:
     def test_by_hand(self):

@@ -11,10 +11,11 @@ import pytest
 from densemtl_core.errors import InputError
 from densemtl_core.models import build_model
 from densemtl_core.tasks import make_tasks
-from training.compare import RESULT, _claimed, _write_json, main
+from training.compare import RESULT, _write_json, main
 from training.comparison import open_folder, read_comparison
 from training.comparison_table import Outcome, Score, cells, markdown, method_row, set_delta
 from training.network_cost import Network, count, time_interleaved
+from training.run_folder import claimed
 
 CONFIG = Path(__file__).resolve().parents[3] / "training/configs/compare_street.yaml"
 JUDGES = {"semantic": Score("mIoU", True), "depth": Score("RMSE", False)}
@@ -211,12 +212,12 @@ def test_bad_commands_are_refused_in_one_line(tmp_path, capsys, arguments, messa
 
 def test_one_process_at_a_time_trains_in_a_folder(tmp_path):
     with (
-        _claimed(tmp_path / "run") as first,
-        _claimed(tmp_path / "run") as second,
-        _claimed(tmp_path / "other") as third,
+        claimed(tmp_path / "run", ".claim") as first,
+        claimed(tmp_path / "run", ".claim") as second,
+        claimed(tmp_path / "other", ".claim") as third,
     ):
         assert (first, second, third) == (True, False, True)
-    with _claimed(tmp_path / "run") as later:
+    with claimed(tmp_path / "run", ".claim") as later:
         assert later
 
 

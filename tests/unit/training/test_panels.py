@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from densemtl_core import render
 from densemtl_core.data.sample import Sample
 from densemtl_core.models import build_model
 from densemtl_core.tasks import make_tasks
@@ -59,3 +60,25 @@ def test_samples_of_several_sizes(network):
     model, tasks = network
     other = Sample(torch.rand(3, 48, 40), {}, None, "y")
     assert sample_panel(model, tasks, [sample(), other], width=64).shape == (2 * (32 + BAR), 4 * 64, 3)
+
+
+def test_a_long_name_keeps_its_end(network, monkeypatch):
+    titles: list[str] = []
+    panel = render.panel
+
+    def noted(cells, **how):
+        titles.extend(title for title, _ in cells)
+        return panel(cells, **how)
+
+    monkeypatch.setattr(render, "panel", noted)
+    model, tasks = network
+    names = [f"/data/drives/a_long_name_of_a_drive/image_02/data/00000000{n:02}.png" for n in (12, 13)]
+    samples = [Sample(torch.rand(3, 32, 64), {}, None, name) for name in (*names, "short")]
+    picture = sample_panel(model, tasks, samples, width=256)
+    first, second, short = titles[::4]
+    assert (short, first == second) == ("short", False)
+    assert first.startswith("...")
+    assert first.endswith("0000000012.png")
+    bar = picture[:BAR, :256]
+    assert (bar[:, 8:248] != 24).any()
+    assert (bar[:, 253:] == 24).all()  # it ends before the next picture's title

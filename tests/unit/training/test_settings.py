@@ -48,3 +48,17 @@ def test_what_is_no_configuration_is_refused(tmp_path, text):
     (tmp_path / "bad.yaml").write_text(text)
     with pytest.raises(InputError, match=r"bad\.yaml"):
         read_settings(tmp_path / "bad.yaml")
+
+
+def test_options_of_another_data_set_go_when_the_command_names_one():
+    other = read_settings(STREET, ["data.dataset=kitti", "data.root=x"])
+    assert other.data.options == {}
+    assert read_settings(STREET, ["data.dataset=street"]).data.options == {"style": "mixed"}
+    told = read_settings(STREET, ["data.dataset=vkitti2", "data.options.variation=clone"])
+    assert told.data.options == {"variation": "clone"}
+
+
+def test_weights_of_other_tasks_go_when_the_command_names_tasks():
+    published = STREET.with_name("vkitti2_sdn.yaml")
+    assert read_settings(published, ["tasks=[depth]"]).weights == {"depth": 1}
+    assert set(read_settings(published).weights) == {"semantic", "depth", "normals"}
