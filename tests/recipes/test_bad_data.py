@@ -177,7 +177,7 @@ def test_labels_from_a_folder_without_any(tmp_path, capsys):
         (
             "vkitti2",
             "data.options={variation: fogg}",
-            "has no variation fogg, it has 15-deg-left; give data.options.variation=15-deg-left",
+            "has no variation fogg, it has 15-deg-left; give data.options",
         ),
         ("camvid", "data.size=[16,16]", "data.size is [16, 16]; give [height, width] of at least 32 pixels each"),
         ("camvid", "data.size=[64]", "data.size is [64]; give [height, width]"),
