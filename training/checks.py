@@ -9,11 +9,9 @@ from itertools import chain
 
 import torch
 
-from densemtl_core.data import class_list
 from densemtl_core.errors import InputError
 from densemtl_core.learning.optimisation import OPTIMISERS, SCHEDULES
 from densemtl_core.models import build_model
-from densemtl_core.tasks import make_tasks
 from training.datasets import DATASETS
 from training.settings import Settings
 
@@ -35,8 +33,7 @@ def check_settings(settings: Settings) -> None:
     for key, value, allowed, rule in chain(_machine(settings), _run(settings), _optimisation(settings)):
         if not allowed:
             raise InputError(f"{key} is {value}; it must be {rule}")
-    classes = class_list(settings.class_list)
-    tasks = make_tasks(settings.tasks, class_names=classes.classes, palette=classes.palette)
+    tasks = settings.made_tasks()
     with torch.device("meta"):  # refuses what is no network, and costs nothing
         build_model(settings.preset, tasks)
     source = DATASETS.get(settings.data.dataset)

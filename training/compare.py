@@ -191,9 +191,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _train(training: Training) -> dict[str, Any]:
     begun = bool(checkpoints(training.folder))
-    if not begun:
-        # What a run wrote before its first checkpoint will be written again.
-        (training.folder / "history.jsonl").unlink(missing_ok=True)
     try:
         scores = run(training.settings, training.folder, "last" if begun else None)
     except FloatingPointError as error:

@@ -11,10 +11,8 @@ from pathlib import Path
 import torch
 from omegaconf import MISSING, OmegaConf
 
-from densemtl_core.data import class_list
 from densemtl_core.errors import InputError
 from densemtl_core.models import build_model
-from densemtl_core.tasks import Task, make_tasks
 from training.network_cost import Network
 from training.run_folder import flat
 from training.settings import Settings, read_configuration
@@ -51,11 +49,6 @@ class Comparison(Settings):
     preset: str = ""
     methods: dict[str, Method] = field(default_factory=dict)
     baseline: str = "single-task"
-
-    def made_tasks(self) -> tuple[Task, ...]:
-        """The tasks as objects."""
-        classes = class_list(self.class_list)
-        return make_tasks(self.tasks, class_names=classes.classes, palette=classes.palette)
 
     def networks(self, method: str) -> tuple[Network, ...]:
         """What a method runs on a frame."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import inspect
 import json
@@ -31,7 +30,7 @@ from densemtl_core.data.synthia import Synthia
 from densemtl_core.data.transforms import Augmentation, TransformedDataset, resize
 from densemtl_core.data.video import Video
 from densemtl_core.data.vkitti2 import Vkitti2
-from densemtl_core.errors import InputError
+from densemtl_core.errors import InputError, did_you_mean
 from training.settings import DataSettings
 
 __all__ = ["DATASETS", "Source", "batches", "make_dataset"]
@@ -85,8 +84,7 @@ def make_dataset(data: DataSettings, tasks: Sequence[str], classes: str, split: 
         InputError: unknown data set or option, no folder, files missing: what, where and what to do.
     """
     if data.dataset not in DATASETS:
-        near = difflib.get_close_matches(data.dataset, DATASETS, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
+        hint = did_you_mean(data.dataset, DATASETS)
         raise InputError(f"data.dataset is {data.dataset!r}; {hint}known: {', '.join(DATASETS)}")
     for name, given in (("size", data.size), ("crop", data.crop)):
         if given is not None and (len(given) != 2 or min(given) < 32):
@@ -138,8 +136,7 @@ def _open(
     unknown = [name for name in options if name in ours or name not in accepted]
     if unknown:
         known = sorted(set(accepted) - ours)
-        near = difflib.get_close_matches(unknown[0], known, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
+        hint = did_you_mean(unknown[0], known)
         raise InputError(
             f"data.options.{unknown[0]} is no option of {data.dataset}; {hint}known: {', '.join(known) or 'none'}"
         )

@@ -57,6 +57,7 @@ def open_run(out: Path, fresh: bool) -> Iterator[None]:
     with claimed(out, ".training") as ours:
         if not ours:
             raise InputError(f"another process is training into {out}; wait for it, or give another --out")
+        refuse_unfit(out, fresh)  # once more: another run may have ended there since
         if fresh:
             (out / "history.jsonl").unlink(missing_ok=True)
             shutil.rmtree(out / "tensorboard", ignore_errors=True)

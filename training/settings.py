@@ -10,9 +10,11 @@ from typing import Any, TypeVar
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from densemtl_core.data import class_list
 from densemtl_core.errors import InputError
 from densemtl_core.learning.optimisation import Optimisation
 from densemtl_core.learning.trainer import RunSettings
+from densemtl_core.tasks import Task, make_tasks
 
 __all__ = ["DataSettings", "SelfSupervision", "Settings", "read_configuration", "read_settings"]
 
@@ -111,6 +113,15 @@ class Settings:
     data: DataSettings = field(default_factory=DataSettings)
     run: RunSettings = field(default_factory=RunSettings)
     optimisation: Optimisation = field(default_factory=Optimisation)
+
+    def made_tasks(self) -> tuple[Task, ...]:
+        """The tasks as objects, with the classes of the class list.
+
+        Raises:
+            InputError: an unknown class list, or what is no task.
+        """
+        classes = class_list(self.class_list)
+        return make_tasks(self.tasks, class_names=classes.classes, palette=classes.palette)
 
 
 def read_settings(path: str | Path, overrides: Sequence[str] = ()) -> Settings:

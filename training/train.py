@@ -20,14 +20,12 @@ from lightning.fabric import Fabric
 from omegaconf import OmegaConf
 from torch.utils.data import Dataset, Subset
 
-from densemtl_core.data import class_list
 from densemtl_core.data.sample import Sample
 from densemtl_core.errors import InputError
 from densemtl_core.learning.checkpoint import save_checkpoint
 from densemtl_core.learning.evaluation import gather_metrics, judge
 from densemtl_core.learning.trainer import Trainer, checkpoints, read_history
 from densemtl_core.models import DenseMTL, ModelDescription, build_model
-from densemtl_core.tasks import make_tasks
 from training.checks import check_settings
 from training.curves import Curves
 from training.datasets import DATASETS, batches, make_dataset
@@ -62,8 +60,7 @@ def run(settings: Settings, out: Path, resume: str | None = None) -> dict[str, d
     if not fabric.is_global_zero:
         log.setLevel(logging.ERROR)  # one process speaks for all
     fabric.seed_everything(settings.run.seed, verbose=False)
-    classes = class_list(settings.class_list)
-    tasks = make_tasks(settings.tasks, class_names=classes.classes, palette=classes.palette)
+    tasks = settings.made_tasks()
     model = build_model(settings.preset, tasks)
     names = [task.name for task in tasks]
     # What is learnt from video asks for no label.

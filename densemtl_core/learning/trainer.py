@@ -12,7 +12,7 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -162,37 +162,27 @@ class Trainer:
         start, first = time.monotonic(), self.step
         self.learner.train()
         with _Interruption(alone=fabric.world_size == 1) as interruption:
-            self._steps(batches, start, first, validate, after_checkpoint, interruption)
-
-    def _steps(
-        self,
-        batches: Iterator[Sample],
-        start: float,
-        first: int,
-        validate: Callable[[], object],
-        after_checkpoint: Callable[[], None],
-        interruption: _Interruption,
-    ) -> None:
-        settings, fabric = self.settings, self.fabric
-        for batch in batches:
-            total, parts = self._update(batch)
-            if self.step % settings.log_every == 0 or self.step == settings.steps:
-                figures = {"loss": total.detach(), **parts}
-                # Every process sees other samples: the record tells of all of them.
-                reduced: Any = fabric.all_reduce(figures, reduce_op="mean")
-                means = {name: float(value) for name, value in reduced.items()}
-                rate = (self.step - first) / (time.monotonic() - start)
-                self._write_record({"step": self.step, **means, "steps_per_second": rate})
-            if self.step % settings.checkpoint_every == 0 or self.step == settings.steps:
-                self.save()
-                after_checkpoint()
-            if settings.validate_every and self.step % settings.validate_every == 0 and self.step < settings.steps:
-                validate()
-                self.learner.train()
-            if interruption.asked:
-                if self.step % settings.checkpoint_every:
+            for batch in batches:
+                total, parts = self._update(batch)
+                last = self.step == settings.steps
+                if self.step % settings.log_every == 0 or last:
+                    figures = {"loss": total.detach(), **parts}
+                    # Every process sees other samples: the record tells of all of them.
+                    reduced: Any = fabric.all_reduce(figures, reduce_op="mean")
+                    means = {name: float(value) for name, value in reduced.items()}
+                    rate = (self.step - first) / (time.monotonic() - start)
+                    self._write_record({"step": self.step, **means, "steps_per_second": rate})
+                due = self.step % settings.checkpoint_every == 0 or last
+                if due:
                     self.save()
-                raise KeyboardInterrupt
+                    after_checkpoint()
+                if settings.validate_every and self.step % settings.validate_every == 0 and not last:
+                    validate()
+                    self.learner.train()
+                if interruption.asked:
+                    if not due:
+                        self.save()
+                    raise KeyboardInterrupt
 
     def _update(self, batch: Sample) -> tuple[Tensor, dict[str, Tensor]]:
         device = self.fabric.device

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -10,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from densemtl_core.errors import InputError
+from densemtl_core.errors import InputError, did_you_mean
 from densemtl_core.models.baselines import (
     AtrousDecoder,
     GatingExchange,
@@ -147,9 +146,7 @@ def build_model(
         >>> raw = model(torch.rand(2, 3, 256, 512))["semantic"][0]     # (2, 19, 128, 256)
     """
     if preset not in PRESETS:
-        near = difflib.get_close_matches(preset, PRESETS, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise InputError(f"unknown preset {preset!r}; {hint}known: {', '.join(PRESETS)}")
+        raise InputError(f"unknown preset {preset!r}; {did_you_mean(preset, PRESETS)}known: {', '.join(PRESETS)}")
     recipe = PRESETS[preset]
     made = make_tasks(tasks, num_classes=num_classes)
     encoder = recipe.make_encoder()

@@ -12,13 +12,12 @@ A new task is a frozen dataclass that derives from `Task` and is registered; not
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from torch import Tensor
 
-from densemtl_core.errors import InputError
+from densemtl_core.errors import InputError, did_you_mean
 from densemtl_core.tasks.base import Output, Task, masked_mean
 from densemtl_core.tasks.depth import DepthTask
 from densemtl_core.tasks.edges import EdgesTask
@@ -78,9 +77,9 @@ def from_config(config: Mapping[str, Any]) -> Task:
     known = [field.name for field in dataclasses.fields(_KINDS[kind])]
     for name in options:
         if name not in known:
-            near = difflib.get_close_matches(str(name), known, n=1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            raise InputError(f"task {kind!r} has no field {name!r}; {hint}it has {', '.join(known)}")
+            raise InputError(
+                f"task {kind!r} has no field {name!r}; {did_you_mean(name, known)}it has {', '.join(known)}"
+            )
     try:
         return _KINDS[kind](**options)
     except (TypeError, ValueError) as error:

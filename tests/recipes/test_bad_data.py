@@ -16,6 +16,8 @@ from native_layouts import write_camvid, write_cityscapes, write_image, write_ny
 from densemtl_core.data.nyudv2 import Nyudv2
 from training import train
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 ROOT = Path(__file__).resolve().parents[2]
 WRITERS = {
     "camvid": write_camvid,
@@ -25,15 +27,8 @@ WRITERS = {
     "vkitti2": write_vkitti2,
 }
 CONFIGS = {name: f"{name}_sdn" for name in WRITERS} | {"camvid": "camvid_s"}
-TINY = ["preset=densemtl_edge_s", "encoder_weights=null", "data.size=[64,96]", "run.steps=2", "run.batch=2"]
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+TINY = ["preset=densemtl_edge_s", "encoder_weights=null", "data.size=[64,96]", "data.crop=null"]
+TINY += ["run.steps=2", "run.batch=2"]
 
 
 @pytest.fixture

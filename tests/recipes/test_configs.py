@@ -12,12 +12,13 @@ from pathlib import Path
 
 import native_layouts
 import pytest
-import torch
 
 from densemtl_core.data import class_list
 from densemtl_core.models import ModelDescription
 from training import train
 from training.settings import read_settings
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = sorted(p for p in ROOT.glob("training/configs/*.yaml") if not p.name.startswith("compare_"))
@@ -42,14 +43,6 @@ def out(tmp_path):
     """A run folder that goes when the test ends: with its optimiser a run weighs a gigabyte."""
     yield tmp_path / "run"
     shutil.rmtree(tmp_path / "run", ignore_errors=True)
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 PUBLISHED = {  # size, class list, learning rates of encoder and of the rest, sets of tasks
