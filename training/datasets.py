@@ -24,6 +24,7 @@ from densemtl_core.data.folder import ImageFolder
 from densemtl_core.data.image_files import neighbour_label
 from densemtl_core.data.kitti import Kitti
 from densemtl_core.data.nyudv2 import Nyudv2
+from densemtl_core.data.rosbag import Rosbag
 from densemtl_core.data.sample import Sample, collate
 from densemtl_core.data.street import StreetWorld
 from densemtl_core.data.synthia import Synthia
@@ -62,6 +63,7 @@ DATASETS: Mapping[str, Source] = {
     "folder": Source(ImageFolder, (), None, None),
     "kitti": Source(Kitti, ("depth",), None),
     "nyudv2": Source(Nyudv2, FOUR, "nyud40"),
+    "rosbag": Source(Rosbag, (), None, None),
     "synthia": Source(Synthia, FOUR, "cityscapes16"),
     "video": Source(Video, (), None, None),
     "vkitti2": Source(Vkitti2, FOUR, "vkitti14"),
@@ -156,7 +158,7 @@ def _open(
         return PreparedDataset(world, partial(_translate, ids=TRAIN_IDS.to(classes, strict=False)))
     if data.root is None:
         raise InputError(f"data.root is missing: the folder of {data.dataset}; docs/datasets.md has its layout")
-    if Path(data.root).is_file() and data.dataset != "video":
+    if Path(data.root).is_file() and data.dataset not in ("video", "rosbag"):
         raise InputError(f"data.root {data.root} is a file; give the folder of {data.dataset}: docs/datasets.md")
     given = {
         "split": source.validation if split == "val" else (split if source.validation else "all"),

@@ -4,6 +4,7 @@ python -m training.evaluate --dataset street --every 4
 python -m training.evaluate --bundle my.bundle --dataset camvid --root data/camvid
 python -m training.evaluate --run runs/mine --dataset vkitti2 --root data/vkitti2 --size 320x1024 --out scores.json
 python -m training.evaluate --dataset vkitti2 --root data/street --option variation=clone
+python -m training.evaluate --run runs/mine --dataset camvid --root data/camvid --classes street7
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ import torch
 from omegaconf import OmegaConf
 from rich.progress import track
 
+from densemtl_core.data import camvid, vkitti2
 from densemtl_core.data.cityscapes import TRAIN_IDS
-from densemtl_core.data.class_lists import CLASS_LISTS, ClassMap, class_list
+from densemtl_core.data.class_lists import CLASS_LISTS, VKITTI_8_IDS, ClassMap, NativeClasses, class_list
 from densemtl_core.data.sample import Sample
 from densemtl_core.errors import InputError
 from densemtl_core.metrics import DepthError, MeanIoU, Metric
@@ -38,6 +40,14 @@ __all__ = ["Protocol", "evaluate_network", "label_protocol", "main"]
 STREET_SIZE, STREET_SAMPLES = (192, 320), 128
 SHARED = {"vkitti2": "vkitti8"}
 """The list in which a network of Cityscapes' 19 classes is judged where the data set's own has others than these."""
+
+TOLD = {
+    "cityscapes19": TRAIN_IDS.lists,
+    "camvid11": camvid.CLASSES.lists,
+    "vkitti14": vkitti2.CLASSES.lists,
+    "vkitti8": VKITTI_8_IDS.lists,
+}
+"""Class list of a network to what its classes are, by name, in other lists."""
 
 SCALED = "_median_scaled"
 
@@ -59,7 +69,8 @@ def label_protocol(tasks: Iterable[Task], dataset: str, asked: str | None = None
     """Choose the classes to count in.
 
     The data set's own where the network has these, or has Cityscapes' 19, whose ids can be translated; else the
-    network's, if the data set's labels can be told in them.
+    network's, if the data set's labels can be told in them. A list that is asked for must be the network's, or one
+    whose every class the network can predict. What the network predicts and the list does not have counts as a miss.
 
     Args:
         tasks: the network's.
@@ -77,8 +88,8 @@ def label_protocol(tasks: Iterable[Task], dataset: str, asked: str | None = None
     if known and (asked or own) == known[0]:
         return Protocol(known[0])
     target = asked or SHARED.get(dataset, own)
-    if known == ["cityscapes19"] and target in TRAIN_IDS.lists:
-        return Protocol(target, TRAIN_IDS.to(target, strict=False))
+    if known and (asked or known == ["cityscapes19"]) and (translation := _translation(known[0], target)):
+        return Protocol(target, translation)
     told = known and (dataset != "street" or known[0] in TRAIN_IDS.lists)  # real data sets say themselves what they can
     if told and asked is None and known[0] != "cityscapes19":
         return Protocol(known[0])
@@ -243,6 +254,15 @@ def _judge(task: Task, protocol: Protocol) -> Task:
         return task
     target = class_list(protocol.classes)
     return from_config({**config, "class_names": target.classes, "palette": target.palette})
+
+
+def _translation(known: str, target: str) -> ClassMap | None:
+    """A network's ids as those of another list; None where it could not predict each of that list's classes."""
+    row = TOLD.get(known, {}).get(target, {})
+    if set(row.values()) != set(class_list(target).classes):
+        return None
+    listed = CLASS_LISTS[known].classes
+    return NativeClasses(known, dict(enumerate(listed)), {target: row}).to(target, strict=False)
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from densemtl_core.tasks import DepthTask, Task
 from training.settings import Settings
 from training.starting_weights import load_pretrained
 
-__all__ = ["make_objective"]
+__all__ = ["make_objective", "make_pose"]
 
 WEIGHTINGS = ("fixed", "uncertainty")
 FROM_LABELS = "labels"
@@ -44,9 +44,7 @@ def make_objective(settings: Settings, tasks: Sequence[Task], fresh: bool = True
         )
     if not settings.data.frames:
         raise InputError("self_supervised needs neighbouring frames: set data.frames to [-1, 1]")
-    pose = None if how.pose == FROM_LABELS else PoseNetwork(how.pose)
-    if pose is not None and how.pose_weights and fresh:
-        load_pretrained(pose, how.pose, how.pose_weights, "pose")
+    pose = make_pose(how.pose, how.pose_weights, fresh)
     video = SelfSupervisedDepth(
         learner, pose, settings.data.frames, weight=how.weight, smoothness=how.smoothness, automask=how.automask
     )
@@ -54,6 +52,22 @@ def make_objective(settings: Settings, tasks: Sequence[Task], fresh: bool = True
     if not labelled:
         return video
     return JointObjective({"supervised": _supervised(settings, labelled), "self_supervised": video})
+
+
+def make_pose(backbone: str, weights: str | None, fresh: bool = True) -> PoseNetwork | None:
+    """The network that tells the camera's motion; None where labels do.
+
+    Args:
+        backbone: timm's name, or ``labels``.
+        weights: pretrained ones, loaded if the run is fresh.
+        fresh: see `make_objective`.
+    """
+    if backbone == FROM_LABELS:
+        return None
+    pose = PoseNetwork(backbone)
+    if weights and fresh:
+        load_pretrained(pose, backbone, weights, "pose")
+    return pose
 
 
 def _supervised(settings: Settings, tasks: Sequence[Task]) -> Objective:

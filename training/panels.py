@@ -15,7 +15,7 @@ from densemtl_core.data.sample import Sample
 from densemtl_core.models import DenseMTL
 from densemtl_core.tasks import Task, decode
 
-__all__ = ["sample_panel"]
+__all__ = ["label_array", "sample_panel"]
 
 
 @torch.no_grad()
@@ -46,7 +46,7 @@ def sample_panel(model: DenseMTL, tasks: Sequence[Task], samples: Sequence[Sampl
             if task.name in labelled:
                 label = sample.labels.get(task.name)
                 blank = np.zeros((*size, 3), np.uint8)
-                cells.append((f"{task.name}: label", blank if label is None else task.paint(_label(task, label))))
+                cells.append((f"{task.name}: label", blank if label is None else task.paint(label_array(task, label))))
     model.train(training)
     return render.panel(cells, columns=1 + len(tasks) + len(labelled), width=width)
 
@@ -66,6 +66,7 @@ def _last(x: Tensor) -> NDArray[np.generic]:
     return x.numpy() if x.ndim == 2 else x.permute(1, 2, 0).numpy()
 
 
-def _label(task: Task, label: Tensor) -> NDArray[np.generic]:
+def label_array(task: Task, label: Tensor) -> NDArray[np.generic]:
+    """A label as a sample stores it, as `Task.paint` takes it."""
     one = task.outputs()[0].channels == 1
     return _last(label[0] if one and label.ndim == 3 else label)

@@ -15,44 +15,12 @@ from densemtl_core.errors import InputError
 from densemtl_core.learning.optimisation import Optimisation
 from densemtl_core.learning.trainer import RunSettings
 from densemtl_core.tasks import Task, make_tasks
+from training.adaptation_settings import AdaptationSettings
+from training.data_settings import DataSettings
 
 __all__ = ["DataSettings", "SelfSupervision", "Settings", "read_configuration", "read_settings"]
 
 Configuration = TypeVar("Configuration")
-
-
-@dataclass
-class DataSettings:
-    """Where samples come from and how they are prepared.
-
-    Attributes:
-        dataset: ``street`` (procedural, needs no download), or a key of `training.datasets.DATASETS`.
-        root: the data set's folder; not for the street world.
-        size: ``[height, width]`` in pixels to which everything is resized; null keeps the files' own size.
-        crop: ``[height, width]`` of a random window of the resized training samples; null = all of it.
-        flip: probability of a mirrored training sample.
-        colour: strength of random changes of brightness, contrast and saturation of training samples, 0..1, and a
-            tenth of it as hue (turns); 0 = none.
-        frames: neighbouring frames that come along, ``[-1, 1]`` for self-supervised depth.
-        train: number of training samples: so many of the street world, at most so many of a data set; null = all.
-        validation: the same of the validation split; 0 = there is none, and nothing is judged.
-        cache: folder in which prepared samples (before flip, crop and colour) are kept, so that epochs and runs share
-            the work; null = none. Empty it when the data set's files change.
-        options: further arguments of the data set: ``style`` and ``seed`` of the street world, ``variation`` of
-            VKITTI 2, ...
-    """
-
-    dataset: str = "street"
-    root: str | None = None
-    size: list[int] | None = None
-    crop: list[int] | None = None
-    flip: float = 0.5
-    colour: float = 0.0
-    frames: list[int] = field(default_factory=list)
-    train: int | None = None
-    validation: int | None = None
-    cache: str | None = None
-    options: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -88,9 +56,11 @@ class Settings:
         weights: task name to loss weight, 1 where not named.
         weighting: ``fixed``, or ``uncertainty``: weights learned as homoscedastic uncertainty.
         self_supervised: learn depth from neighbouring frames (``data.frames``) instead of its label.
+        adaptation: learn from a target domain's frames without labels, too.
         encoder_weights: pretrained backbone: ``timm`` (by name from its hub), a file (a ``.pth`` state dict or
             ``.safetensors``, timm's or torchvision's names), or null for a random start.
-        start: a run folder or checkpoint whose network this one starts from where names and shapes agree.
+        start: a run folder, a bundle, or ``shipped`` (the one that comes with the package), whose network this one
+            starts from where names and shapes agree.
         precision: ``32-true``, ``bf16-mixed`` or ``16-mixed``.
         devices: how many on each node; -1 = all.
         nodes: number of machines (start the same command on each with torchrun).
@@ -105,6 +75,7 @@ class Settings:
     weights: dict[str, float] = field(default_factory=dict)
     weighting: str = "fixed"
     self_supervised: SelfSupervision | None = None
+    adaptation: AdaptationSettings | None = None
     encoder_weights: str | None = None
     start: str | None = None
     precision: str = "32-true"
@@ -161,9 +132,12 @@ def read_configuration(path: str | Path, kind: type[Configuration], overrides: S
 
 def _drop_what_belongs_to_another(stored: Any, given: Any) -> None:
     """Options of a data set, and weights of tasks, go when a command line names another data set or other tasks."""
-    dataset = OmegaConf.select(given, "data.dataset")
-    if dataset is not None and dataset != OmegaConf.select(stored, "data.dataset", default=DataSettings.dataset):
-        OmegaConf.update(stored, "data.options", {}, merge=False, force_add=True)
+    for place in ("data", "adaptation.target", "adaptation.validation"):
+        dataset = OmegaConf.select(given, f"{place}.dataset")
+        if dataset is not None and dataset != OmegaConf.select(
+            stored, f"{place}.dataset", default=DataSettings.dataset
+        ):
+            OmegaConf.update(stored, f"{place}.options", {}, merge=False, force_add=True)
     if "tasks" in given and OmegaConf.select(stored, "weights"):
         named = {task if isinstance(task, str) else task.get("name", task.get("kind")) for task in given.tasks}
         for name in [name for name in stored.weights if name not in named]:

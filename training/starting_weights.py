@@ -20,8 +20,9 @@ from densemtl_core.errors import InputError
 from densemtl_core.learning.checkpoint import load_checkpoint
 from densemtl_core.models import DenseMTL
 from densemtl_core.models.encoder import Encoder
+from densemtl_core.runtime import default_bundle
 
-__all__ = ["load_encoder", "load_pretrained", "start_from"]
+__all__ = ["load_encoder", "load_pretrained", "start_folder", "start_from"]
 
 log = logging.getLogger("densemtl.train")
 
@@ -107,14 +108,24 @@ def _quiet_hub(offline: bool) -> Iterator[None]:
         hub.constants.HF_HUB_OFFLINE = before[1]
 
 
-def start_from(model: DenseMTL, folder: str) -> None:
+def start_folder(start: str) -> Path:
+    """The folder that a ``start`` names: ``shipped`` is the bundle that comes with the package."""
+    return default_bundle() if start == "shipped" else Path(start)
+
+
+def start_from(model: DenseMTL, start: str) -> None:
     """Take over the weights of another run's network wherever name and shape agree.
+
+    Args:
+        model: changed.
+        start: a run folder, a bundle, or ``shipped``.
 
     Heads of other class lists, tasks that it did not have: these start at random, and the log says how many.
 
     Raises:
         InputError: no checkpoint there, or nothing in it fits.
     """
+    folder = start_folder(start)
     other, description = load_checkpoint(folder)
     own, given = model.state_dict(), other.state_dict()
     fitting = {name: value for name, value in given.items() if name in own and own[name].shape == value.shape}

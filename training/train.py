@@ -3,193 +3,34 @@
 python -m training.train --config training/configs/street_first.yaml --out runs/mine
 python -m training.train --config training/configs/street_first.yaml --out runs/mine --resume last
 python -m training.train --config training/configs/street_first.yaml run.steps=20 data.size=[64,128]
+python -m training.train --sim-to-real
+python -m training.train --sim-to-real --target drive.mp4 --out runs/my_camera
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from lightning.fabric import Fabric
 from omegaconf import OmegaConf
-from torch.utils.data import Dataset, Subset
 
-from densemtl_core.data.sample import Sample
 from densemtl_core.errors import InputError
-from densemtl_core.learning.checkpoint import save_checkpoint
-from densemtl_core.learning.evaluation import gather_metrics, judge
-from densemtl_core.learning.trainer import Trainer, checkpoints, read_history
-from densemtl_core.models import DenseMTL, ModelDescription, build_model
+from densemtl_core.learning.trainer import checkpoints
 from training.checks import check_settings
-from training.curves import Curves
-from training.datasets import DATASETS, batches, make_dataset
-from training.objectives import make_objective
-from training.panels import sample_panel
-from training.progress import ProgressLine
-from training.run_folder import open_run, refuse_unfit, tell_changes, write_settings
-from training.settings import Settings, read_settings
-from training.starting_weights import load_encoder, start_from
+from training.run import run
+from training.settings import read_settings
+from training.sim_to_real import BRANCHES, sim_to_real
+from training.targets import sniff
 
 __all__ = ["main", "run"]
 
-log = logging.getLogger("densemtl.train")
-
-
-def run(settings: Settings, out: Path, resume: str | None = None) -> dict[str, dict[str, float]]:
-    """Train, evaluate, and write the run folder.
-
-    Args:
-        settings: of the run.
-        out: folder for ``config.yaml``, ``provenance.json``, ``checkpoints/``, ``history.jsonl``, ``tensorboard/``,
-            ``panels/``, and at the end ``model.safetensors``, ``model.json``, ``metrics.json``.
-        resume: ``last``, or the path of a checkpoint; None starts afresh.
-
-    Returns:
-        Validation scores of the final weights (of their moving average, if there is one); on other processes than
-        the first, nothing.
-    """
-    check_settings(settings)
-    refuse_unfit(out, fresh=resume is None)
-    fabric = _fabric(settings)
-    if not fabric.is_global_zero:
-        log.setLevel(logging.ERROR)  # one process speaks for all
-    fabric.seed_everything(settings.run.seed, verbose=False)
-    tasks = settings.made_tasks()
-    model = build_model(settings.preset, tasks)
-    names = [task.name for task in tasks]
-    # What is learnt from video asks for no label.
-    unlabelled = settings.self_supervised.task if settings.self_supervised else None
-    learnt = [name for name in names if name != unlabelled]
-    train_set = make_dataset(settings.data, learnt, settings.class_list, "train")
-    validation_set = _validation_set(settings, names)
-    objective = make_objective(settings, tasks, fresh=resume is None)
-    if resume is None:
-        _start(model, settings)
-    progress = ProgressLine(settings.run.steps)
-    with contextlib.ExitStack() as stack:
-        if fabric.is_global_zero:
-            stack.enter_context(open_run(out, fresh=resume is None))
-        stack.enter_context(progress)
-        trainer = Trainer(fabric, model, objective, settings.run, settings.optimisation, out)
-        if resume is not None:
-            trainer.resume(None if resume == "last" else Path(resume))
-            progress.first = trainer.step
-            log.info("resumed at step %d", trainer.step)
-        if fabric.is_global_zero:
-            # Not before the checkpoint was accepted: a refused resume leaves the folder as it was.
-            tell_changes(settings, out)
-            write_settings(out, settings)
-        curves = stack.enter_context(Curves(out, trainer.step)) if fabric.is_global_zero else None
-        log.info(
-            "%s, %s, %d of %s, %d steps",
-            settings.preset,
-            "+".join(names),
-            len(train_set),  # type: ignore[arg-type]
-            settings.data.dataset,
-            settings.run.steps,
-        )
-
-        def record(figures: Mapping[str, float]) -> None:
-            progress.show(figures)
-            if curves is not None:
-                curves.losses(figures)
-
-        def validate(quick: bool = True) -> dict[str, dict[str, float]]:
-            if validation_set is None:
-                return {}
-            # Every process judges a part.
-            part = Subset(
-                validation_set,
-                range(fabric.global_rank, len(validation_set), fabric.world_size),  # type: ignore[arg-type]
-            )
-            metrics = judge(trainer.judged, tasks, batches(part, settings.run.batch), quick)
-            gather_metrics(fabric, metrics)
-            if curves is None:
-                return {}
-            scores = {name: metric.compute() for name, metric in metrics.items()}
-            curves.scores(trainer.step, scores)
-            curves.picture(trainer.step, sample_panel(trainer.judged, tasks, _shown(validation_set)))
-            for name, values in scores.items():
-                log.info("%-9s %s", name, "  ".join(f"{k} {v:.4f}" for k, v in values.items()))
-            return scores
-
-        trainer.record = record
-        trainer.fit(train_set, validate)
-        scores = validate(quick=False)
-    if fabric.is_global_zero:
-        size = _input_size(settings, train_set)
-        save_checkpoint(out, trainer.judged, ModelDescription(settings.preset, tasks, size))
-        report = {
-            "dataset": _described(settings, validation_set),
-            "classes": settings.class_list,
-            "seed": settings.run.seed,
-            "scores": scores,
-            "history": read_history(out),
-        }
-        (out / "metrics.json").write_text(json.dumps(report, indent=1).replace("NaN", "null") + "\n")
-    return scores
-
-
-def _start(model: DenseMTL, settings: Settings) -> None:
-    if settings.encoder_weights:
-        load_encoder(model, settings.encoder_weights)
-    if settings.start:
-        start_from(model, settings.start)
-    elif not settings.encoder_weights:
-        log.warning("encoder starts from RANDOM weights; pretrained ones (encoder_weights=FILE) learn much faster")
-
-
-def _validation_set(settings: Settings, names: Sequence[str]) -> Dataset[Sample] | None:
-    if settings.data.validation == 0:
-        return None
-    source = DATASETS.get(settings.data.dataset)
-    if source is not None and source.validation is None:
-        log.warning("%s has no labelled validation split: nothing is judged", settings.data.dataset)
-        return None
-    return make_dataset(settings.data, names, settings.class_list, "val")
-
-
-def _shown(dataset: Dataset[Sample]) -> list[Sample]:
-    """Four samples, the same at every validation of every run, evenly spread."""
-    length = len(dataset)  # type: ignore[arg-type]
-    return [dataset[i * length // min(4, length)] for i in range(min(4, length))]
-
-
-def _described(settings: Settings, dataset: Dataset[Sample] | None) -> str:
-    """What the scores were taken on, for people."""
-    data = settings.data
-    if dataset is None:
-        return f"{data.dataset}: not judged"
-    size = "files' own size" if data.size is None else f"{data.size[0]}x{data.size[1]}"
-    options = "".join(f", {name} {value}" for name, value in data.options.items())
-    return f"{data.dataset}, val, {size}, {len(dataset)} frames{options}"  # type: ignore[arg-type]
-
-
-def _input_size(settings: Settings, dataset: Dataset[Sample]) -> tuple[int, int]:
-    """The frames that the network was made for."""
-    data = settings.data
-    height, width = data.size if data.size is not None else dataset[0].image.shape[-2:]
-    return int(height), int(width)
-
-
-def _fabric(settings: Settings) -> Fabric:
-    processes = settings.devices * settings.nodes
-    fabric = Fabric(
-        accelerator="auto",
-        devices=settings.devices,
-        num_nodes=settings.nodes,
-        precision=settings.precision,
-        # Labels may be missing from a batch: then a whole decoder has no gradient, which plain DDP takes for a fault.
-        strategy="ddp_find_unused_parameters_true" if processes > 1 or settings.devices == -1 else "auto",
-    )
-    fabric.launch()
-    return fabric
+CONFIGS = Path(__file__).parent / "configs"
+DEFAULT_ADAPTATION, TARGET_ADAPTATION = (str(CONFIGS / f"{name}.yaml") for name in ("sim_to_real", "sim_to_footage"))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -197,9 +38,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m training.train", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--config", required=True, help="YAML file, e.g. training/configs/street_first.yaml")
+    parser.add_argument("--config", help="YAML file, e.g. training/configs/street_first.yaml")
     parser.add_argument("--out", default="runs/latest", help="run folder (default: %(default)s)")
     parser.add_argument("--resume", metavar="last|CHECKPOINT", help="go on where a run stopped")
+    adapting = parser.add_argument_group(
+        "simulator to real", "adapt to frames without labels and compare; docs/sim_to_real.md"
+    )
+    adapting.add_argument(
+        "--sim-to-real",
+        action="store_true",
+        help=f"without --config: {DEFAULT_ADAPTATION}, or, with --target, {TARGET_ADAPTATION}",
+    )
+    adapting.add_argument(
+        "--target", metavar="PATH", help="frames to adapt to: a folder, a video, a rosbag2, or a data set in its layout"
+    )
+    adapting.add_argument("--target-val", metavar="PATH", help="labelled frames to judge by: a data set in its layout")
+    adapting.add_argument("--rows", help=f"what to run, of {','.join(BRANCHES)} (default: what can be compared)")
     parser.add_argument("--dry-run", action="store_true", help="print the resolved configuration and do nothing")
     parser.add_argument("--threads", type=int, help="CPU threads of the network")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that differ from the file")
@@ -212,20 +66,48 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if given.threads < 1:
                 raise InputError(f"--threads is {given.threads}; it must be at least 1")
             torch.set_num_threads(given.threads)
-        settings = read_settings(given.config, given.overrides)
+        config, overrides = _adapting(given) if given.sim_to_real else _plain(given)
+        settings = read_settings(config, overrides)
         if given.dry_run:
             check_settings(settings)
             print(OmegaConf.to_yaml(OmegaConf.structured(settings)), end="")
-            return 0
-        run(settings, out, given.resume)
+        elif given.sim_to_real:
+            rows = given.rows.split(",") if given.rows else None
+            sim_to_real(settings, out, given.resume, rows)
+        else:
+            run(settings, out, given.resume)
     except (InputError, FloatingPointError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        further = f"go on with --resume last --out {out}" if checkpoints(out) else "no checkpoint had been written"
+        begun = checkpoints(out) or any(checkpoints(folder) for folder in out.glob("*"))
+        further = f"go on with --resume last --out {out}" if begun else "no checkpoint had been written"
         print(f"interrupted; {further}", file=sys.stderr)
         return 130
     return 0
+
+
+def _plain(given: argparse.Namespace) -> tuple[str, list[str]]:
+    for option in ("target", "target_val", "rows"):
+        if getattr(given, option):
+            raise InputError(f"--{option.replace('_', '-')} belongs to --sim-to-real; add that")
+    if given.config is None:
+        raise InputError("--config is missing: a YAML file, e.g. training/configs/street_first.yaml; or --sim-to-real")
+    return given.config, given.overrides
+
+
+def _adapting(given: argparse.Namespace) -> tuple[str, list[str]]:
+    """The configuration, and what the paths on the command line set in it."""
+    if given.resume not in (None, "last"):
+        raise InputError(
+            f"--resume {given.resume}: with --sim-to-real only --resume last, which knows each run's newest"
+        )
+    named: list[str] = []
+    for key, path in (("target", given.target), ("validation", given.target_val)):
+        if path is not None:
+            dataset, root = sniff(path)
+            named += [f"adaptation.{key}.dataset={dataset}", f"adaptation.{key}.root={json.dumps(root)}"]
+    return given.config or (TARGET_ADAPTATION if given.target else DEFAULT_ADAPTATION), [*named, *given.overrides]
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from densemtl_core.data.class_lists import CAMVID_11, NativeClasses, street_lists
+from densemtl_core.data.class_lists import CAMVID_11, STREET_7, NativeClasses, shared_lists, street_lists
 from densemtl_core.data.derived_labels import EdgeRule, check_wanted, derive, sources
 from densemtl_core.data.image_files import (
     image_names,
@@ -32,7 +32,11 @@ _STREET = {
 CLASSES = NativeClasses(
     "CamVid",
     {**dict(enumerate(CAMVID_11.classes)), 11: "unlabelled"},
-    {"camvid11": {name: name for name in CAMVID_11.classes}, **street_lists(_STREET)},
+    {
+        "camvid11": {name: name for name in CAMVID_11.classes},
+        STREET_7.name: shared_lists(_STREET)[STREET_7.name],  # not the 8-list, which keeps light and sign apart
+        **street_lists(_STREET),
+    },
 )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from densemtl_core.data.class_lists import CITYSCAPES_19, NativeClasses, street_lists
+from densemtl_core.data.class_lists import CITYSCAPES_19, NativeClasses, shared_lists, street_lists
 from densemtl_core.data.derived_labels import EdgeRule, check_wanted, derive, sources
 from densemtl_core.data.image_files import (
     neighbour_label,
@@ -31,17 +31,13 @@ _NAMES = (
     "polegroup", "traffic light", "traffic sign", "vegetation", "terrain", "sky", "person", "rider", "car", "truck",
     "bus", "caravan", "trailer", "train", "motorcycle", "bicycle",
 )  # fmt: skip
-_VKITTI = ("road", "building", "pole", "traffic light", "traffic sign", "vegetation", "sky")
 _CAMVID = {
     "sky": "sky", "building": "building", "wall": "building", "pole": "pole", "road": "road", "sidewalk": "pavement",
     "vegetation": "tree", "traffic sign": "sign symbol", "traffic light": "sign symbol", "fence": "fence",
     "car": "car", "truck": "car", "bus": "car", "person": "pedestrian", "rider": "bicyclist", "bicycle": "bicyclist",
 }  # fmt: skip
-_LISTS = {
-    **street_lists({name: name for name in CITYSCAPES_19.classes}),
-    "vkitti8": {name: name for name in _VKITTI} | {"car": "vehicle", "bus": "vehicle"},
-    "camvid11": _CAMVID,
-}
+_OWN = {name: name for name in CITYSCAPES_19.classes}
+_LISTS = {**street_lists(_OWN), **shared_lists(_OWN), "camvid11": _CAMVID}
 
 CLASSES = NativeClasses("Cityscapes", dict(enumerate(_NAMES)), _LISTS)
 TRAIN_IDS = NativeClasses("Cityscapes train ids", {**dict(enumerate(CITYSCAPES_19.classes)), 255: "void"}, _LISTS)

@@ -21,10 +21,13 @@ __all__ = [
     "CITYSCAPES_16",
     "CITYSCAPES_19",
     "CLASS_LISTS",
+    "STREET_7",
+    "VKITTI_8_IDS",
     "ClassList",
     "ClassMap",
     "NativeClasses",
     "class_list",
+    "shared_lists",
     "street_lists",
 ]
 
@@ -96,6 +99,13 @@ VKITTI_8 = ClassList(
     ),
 )  # fmt: skip
 
+# The eight with signs and lights as one class, because CamVid's "sign symbol" holds both.
+STREET_7 = ClassList(
+    "street7",
+    ("road", "building", "pole", "traffic sign", "vegetation", "sky", "vehicle"),
+    tuple(c for n, c in zip(VKITTI_8.classes, VKITTI_8.palette, strict=True) if n != "traffic light"),
+)
+
 # VKITTI2's own classes in the colours of its files.
 VKITTI_14 = ClassList(
     "vkitti14",
@@ -142,7 +152,17 @@ NYUD_40 = ClassList(
 
 CLASS_LISTS = {
     c.name: c
-    for c in (CITYSCAPES_7, VKITTI_8, CAMVID_11, CITYSCAPES_13, VKITTI_14, CITYSCAPES_16, CITYSCAPES_19, NYUD_40)
+    for c in (
+        CITYSCAPES_7,
+        STREET_7,
+        VKITTI_8,
+        CAMVID_11,
+        CITYSCAPES_13,
+        VKITTI_14,
+        CITYSCAPES_16,
+        CITYSCAPES_19,
+        NYUD_40,
+    )
 }
 
 
@@ -173,6 +193,25 @@ def street_lists(native: Mapping[str, str]) -> dict[str, dict[str, str]]:
         for known in (CITYSCAPES_13, CITYSCAPES_16, CITYSCAPES_19)
     }
     return {**rows, CITYSCAPES_7.name: {n: _GROUPS_7[c] for n, c in native.items() if c in _GROUPS_7}}
+
+
+# The eight classes that simulator and street share: a car or a bus is a vehicle, a Cityscapes truck is left out.
+_SHARED_8 = {"car": "vehicle", "bus": "vehicle"} | {c: c for c in VKITTI_8.classes if c != "vehicle"}
+
+
+def shared_lists(native: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """Rows of a `NativeClasses` table for the lists that simulated and real streets share (8 and 7 classes).
+
+    Args:
+        native: native class name to the Cityscapes class that it is; void classes are left out.
+    """
+    eight = {n: _SHARED_8[c] for n, c in native.items() if c in _SHARED_8}
+    return {VKITTI_8.name: eight, STREET_7.name: {n: _signs_and_lights(c) for n, c in eight.items()}}
+
+
+def _signs_and_lights(name: str) -> str:
+    """A class of the 8-list as one of the 7-list."""
+    return "traffic sign" if name == "traffic light" else name
 
 
 _WRONG = 254
@@ -247,3 +286,11 @@ class NativeClasses:
         target, row = CLASS_LISTS[name], self.lists[name]
         table = {i: target.id(row[n]) if n in row else IGNORE_CLASS for i, n in self.names.items()}
         return ClassMap(self.dataset, table, strict)
+
+
+VKITTI_8_IDS = NativeClasses(
+    VKITTI_8.name,
+    dict(enumerate(VKITTI_8.classes)),
+    {STREET_7.name: {name: _signs_and_lights(name) for name in VKITTI_8.classes}},
+)
+"""The ids of the 8-list in the 7-list."""

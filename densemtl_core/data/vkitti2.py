@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from densemtl_core.data.class_lists import VKITTI_14, NativeClasses, street_lists
+from densemtl_core.data.class_lists import VKITTI_14, NativeClasses, shared_lists, street_lists
 from densemtl_core.data.derived_labels import EdgeRule, check_wanted, derive, sources
 from densemtl_core.data.image_files import (
     image_names,
@@ -35,7 +35,6 @@ _STREET = {
     "road": "road", "traffic sign": "traffic sign", "traffic light": "traffic light", "pole": "pole",
     "truck": "truck", "car": "car", "van": "car",
 }  # fmt: skip
-_VEHICLES = {"truck": "vehicle", "car": "vehicle", "van": "vehicle"}
 
 _COLOURS = zip(VKITTI_14.classes, VKITTI_14.palette, strict=True)
 
@@ -44,7 +43,7 @@ CLASSES = NativeClasses(
     {0: "undefined"} | {r << 16 | g << 8 | b: n for n, (r, g, b) in _COLOURS},
     {
         "vkitti14": {name: name for name in VKITTI_14.classes},
-        "vkitti8": {n: c for n, c in _STREET.items() if n not in ("terrain", *_VEHICLES)} | _VEHICLES,
+        **shared_lists({**_STREET, "truck": "car"}),  # here, unlike in Cityscapes, a truck is a vehicle
         **street_lists(_STREET),
     },
 )

@@ -80,6 +80,7 @@ def batch_stream(
     workers: int = 0,
     rank: int = 0,
     ranks: int = 1,
+    what: str = "the data set",
 ) -> Iterator[Sample]:
     """Batches for a range of steps.
 
@@ -91,6 +92,7 @@ def batch_stream(
         workers: processes that load ahead.
         rank: of this process.
         ranks: number of processes.
+        what: the data set's name in messages.
 
     Raises:
         InputError: fewer samples than a batch, or a batch that the ranks cannot share; while it runs, what the data
@@ -99,7 +101,7 @@ def batch_stream(
     length = len(dataset)  # type: ignore[arg-type]
     if length < batch:
         raise InputError(
-            f"the data set has {length} samples, fewer than one batch of {batch}; lower run.batch or give more samples"
+            f"{what} has {length} samples, fewer than one batch of {batch}; lower run.batch or give more samples"
         )
     if batch % ranks:
         raise InputError(f"the global batch of {batch} cannot be shared by {ranks} processes")

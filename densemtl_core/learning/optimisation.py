@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -54,11 +54,20 @@ def make_optimiser(
     encoder: Iterable[nn.Parameter],
     rest: Iterable[nn.Parameter],
     objective: Iterable[nn.Parameter] = (),
+    further: Sequence[Mapping[str, Any]] = (),
 ) -> torch.optim.Optimizer:
     """An optimiser with the encoder's and the objective's parameters at their own rates.
 
+    Args:
+        how: names optimiser and rates.
+        encoder: the encoder's parameters.
+        rest: the rest of the network's.
+        objective: what the objective learns.
+        further: groups with settings of their own: ``params``, ``peak``, and where they differ ``betas``,
+            ``weight_decay``, ``schedule``, ``warmup``.
+
     Raises:
-        InputError: unknown optimiser or schedule.
+        InputError: unknown optimiser or schedule, or further groups for SGD, whose settings are Adam's.
     """
     if how.schedule not in SCHEDULES:
         raise InputError(f"optimisation.schedule is {how.schedule!r}; known: {', '.join(SCHEDULES)}")
@@ -72,7 +81,9 @@ def make_optimiser(
         for parameters, lr in ((encoder, how.encoder_lr), (rest, how.lr), (arrays, own), (numbers, own))
     ]
     groups[-1]["weight_decay"] = 0.0
-    groups = [g for g in groups if g["params"]]
+    groups = [g for g in groups if g["params"]] + [dict(g) for g in further]
+    if further and how.optimiser == "sgd":
+        raise InputError("optimisation.optimiser is sgd; adversarial adaptation needs adam or adamw")
     beta1, beta2 = how.betas
     if how.optimiser == "adamw":
         return torch.optim.AdamW(groups, betas=(beta1, beta2), weight_decay=how.weight_decay)
@@ -108,4 +119,5 @@ def set_rates(optimiser: torch.optim.Optimizer, step: int, steps: int, how: Opti
     """Set every group's learning rate for a step: there is no schedule whose state would have to be kept."""
     factor = rate_factor(step, steps, how)
     for group in optimiser.param_groups:
-        group["lr"] = group["peak"] * factor
+        own = {name: group[name] for name in ("schedule", "warmup") if name in group}
+        group["lr"] = group["peak"] * (rate_factor(step, steps, replace(how, **own)) if own else factor)

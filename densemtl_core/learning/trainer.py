@@ -12,8 +12,9 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
@@ -25,6 +26,7 @@ from torch.utils.data import Dataset
 
 from densemtl_core.data.sample import Sample
 from densemtl_core.errors import InputError
+from densemtl_core.learning.adaptation import Adaptation, AdaptationStep, predict
 from densemtl_core.learning.batch_stream import batch_stream
 from densemtl_core.learning.objective import Objective
 from densemtl_core.learning.optimisation import Optimisation, make_optimiser, set_rates
@@ -39,27 +41,47 @@ log = logging.getLogger(__name__)
 CHECKPOINTS = "checkpoints"
 
 
+# The fields of a batched sample; a wrapper for several processes looks into tuples, but not into a `Sample`.
+Fields = tuple[Tensor, Mapping[str, Tensor], Tensor | None, str]
+
+
 class Learner(nn.Module):
     """The network and its objective as one module: one wrapper for all processes' gradients.
 
     Args:
         model: the network.
         objective: scores its outputs.
+        adaptation: what it learns from a target domain, if there is one.
+        teacher: the moving average of the network, if there is one. It does not learn: it is no part of this module.
     """
 
-    def __init__(self, model: nn.Module, objective: Objective) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        objective: Objective,
+        adaptation: Adaptation | None = None,
+        teacher: nn.Module | None = None,
+    ) -> None:
         super().__init__()
-        self.model, self.objective = model, objective
+        self.model, self.objective, self.adaptation = model, objective, adaptation
+        self._teacher = (teacher,)  # a tuple hides it from nn.Module
 
-    def forward(
-        self, image: Tensor, labels: Mapping[str, Tensor], intrinsics: Tensor | None, name: str
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The fields of a batched sample to the total loss and its parts."""
+    def forward(self, fields: Fields, target_fields: Fields | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+        """A batch, and one of the target domain, to the total loss and its parts."""
+        batch, device = Sample(*fields), fields[0].device.type
+        target = None if target_fields is None else Sample(*target_fields)
         # Losses are taken in full precision: half a percent of a depth, or the difference of two pictures, is less
         # than what bfloat16 can tell apart.
-        outputs = {task: [raw.float() for raw in raws] for task, raws in self.model(image).items()}
-        with torch.autocast(image.device.type, enabled=False):
-            total, parts = self.objective(outputs, Sample(image, labels, intrinsics, name))
+        lower = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+        with torch.autocast(device, enabled=False):
+            if self.adaptation is not None and target is not None:
+                batch = self.adaptation.restyled(batch, target)
+            outputs = predict(self.model, batch.image, lower)
+            total, parts = self.objective(outputs, batch)
+            if self.adaptation is not None and target is not None:
+                step = AdaptationStep(self.model, batch, outputs, target, self._teacher[0], lower)
+                more, figures = self.adaptation(step)
+                total, parts = total + more, {**parts, **figures}
         return total, parts
 
 
@@ -101,6 +123,7 @@ class Trainer:
         optimisation: learning rates and the like.
         folder: for ``checkpoints/`` and ``history.jsonl``.
         record: called on the first process with every record of the history, for a progress line or curves.
+        adaptation: what the network learns from a target domain; `fit` then needs its frames.
 
     Attributes:
         step: updates done.
@@ -116,19 +139,26 @@ class Trainer:
         optimisation: Optimisation,
         folder: Path,
         record: Callable[[Mapping[str, float]], None] = lambda record: None,
+        adaptation: Adaptation | None = None,
     ) -> None:
         if settings.steps < 1 or settings.batch < 1 or settings.log_every < 1 or settings.checkpoint_every < 1:
             raise InputError("steps, batch, log_every and checkpoint_every must be at least 1")
-        self.fabric, self.objective, self.settings = fabric, objective, settings
+        self.fabric, self.objective, self.adaptation, self.settings = fabric, objective, adaptation, settings
         self.folder, self.record = folder, record
         self.optimisation = optimisation
         encoder = set(model.encoder.parameters())
         rest = (p for p in model.parameters() if p not in encoder)
-        optimiser = make_optimiser(optimisation, model.encoder.parameters(), rest, objective.parameters())
+        groups = [] if adaptation is None else adaptation.groups()
+        grouped = {p for group in groups for p in group["params"]}
+        own = [p for p in (adaptation.parameters() if adaptation is not None else ()) if p not in grouped]
+        optimiser = make_optimiser(
+            optimisation, model.encoder.parameters(), rest, [*objective.parameters(), *own], groups
+        )
         # The average is taken of the bare network: Fabric's wrapper only changes how it is called.
         self.bare = model
-        self.learner, self.optimiser = fabric.setup(Learner(model, objective), optimiser)
         self.average = WeightAverage(model, settings.average) if settings.average else None
+        teacher = None if self.average is None else self.average.model.to(fabric.device)
+        self.learner, self.optimiser = fabric.setup(Learner(model, objective, adaptation, teacher), optimiser)
         self.step = 0
 
     @property
@@ -139,6 +169,7 @@ class Trainer:
     def fit(
         self,
         dataset: Dataset[Sample],
+        target: Dataset[Sample] | None = None,
         validate: Callable[[], object] = lambda: None,
         after_checkpoint: Callable[[], None] = lambda: None,
     ) -> None:
@@ -146,6 +177,7 @@ class Trainer:
 
         Args:
             dataset: of unbatched samples.
+            target: of the target domain's, where the run adapts to one; its batches are as large.
             validate: called every ``validate_every`` steps, on every process; it may not draw random numbers.
             after_checkpoint: called after each checkpoint, on every process.
 
@@ -155,15 +187,16 @@ class Trainer:
             FloatingPointError: the loss is not finite; the message names the step, the losses and the samples.
         """
         settings, fabric = self.settings, self.fabric
-        batches = batch_stream(
-            dataset, settings.batch, settings.seed, range(self.step, settings.steps),
-            workers=settings.workers, rank=fabric.global_rank, ranks=fabric.world_size,
-        )  # fmt: skip
+        if (target is None) != (self.adaptation is None):
+            raise ValueError("an adaptation and a target data set go together")
+        batches = self._stream(dataset, settings.seed)
+        # Another order than the source's: where both have as many samples, pairs would come back epoch after epoch.
+        targets = repeat(None) if target is None else self._stream(target, settings.seed + 1, "the target")
         start, first = time.monotonic(), self.step
         self.learner.train()
         with _Interruption(alone=fabric.world_size == 1) as interruption:
-            for batch in batches:
-                total, parts = self._update(batch)
+            for batch, target_batch in zip(batches, targets, strict=False):
+                total, parts = self._update(batch, target_batch)
                 last = self.step == settings.steps
                 if self.step % settings.log_every == 0 or last:
                     figures = {"loss": total.detach(), **parts}
@@ -184,12 +217,22 @@ class Trainer:
                         self.save()
                     raise KeyboardInterrupt
 
-    def _update(self, batch: Sample) -> tuple[Tensor, dict[str, Tensor]]:
+    def _stream(self, dataset: Dataset[Sample], seed: int, what: str = "the data set") -> Iterator[Sample]:
+        settings, fabric = self.settings, self.fabric
+        return batch_stream(
+            dataset, settings.batch, seed, range(self.step, settings.steps), workers=settings.workers,
+            rank=fabric.global_rank, ranks=fabric.world_size, what=what,
+        )  # fmt: skip
+
+    def _fields(self, batch: Sample) -> Fields:
         device = self.fabric.device
         labels = {name: label.to(device, non_blocking=True) for name, label in batch.labels.items()}
         intrinsics = None if batch.intrinsics is None else batch.intrinsics.to(device)
+        return batch.image.to(device, non_blocking=True), labels, intrinsics, batch.name
+
+    def _update(self, batch: Sample, target: Sample | None) -> tuple[Tensor, dict[str, Tensor]]:
         try:
-            total, parts = self.learner(batch.image.to(device, non_blocking=True), labels, intrinsics, batch.name)
+            total, parts = self.learner(self._fields(batch), None if target is None else self._fields(target))
         except ValueError as error:
             if "more than 1 value per channel" not in str(error):
                 raise
@@ -204,7 +247,7 @@ class Trainer:
             last = f"the last checkpoint is {kept[-1].name}" if kept else "there is no checkpoint yet"
             raise FloatingPointError(
                 f"step {self.step + 1}: the loss is {total.item()} ({losses}); lower optimisation.lr, or look at the "
-                f"samples {batch.name[:200]}; {last}"
+                f"samples {batch.name[:200]}{'' if target is None else f' and {target.name[:200]}'}; {last}"
             )
         set_rates(self.optimiser, self.step, self.settings.steps, self.optimisation)
         self.optimiser.zero_grad(set_to_none=True)
@@ -232,6 +275,8 @@ class Trainer:
                 "optimiser": self.optimiser.state_dict(),
                 "random": random,
             }
+            if self.adaptation is not None:
+                state["adaptation"] = self.adaptation.state_dict()
             if self.average is not None:
                 state["average"] = {"updates": self.average.updates, "model": self.average.model.state_dict()}
             write_state(self.folder / CHECKPOINTS / f"step_{self.step:08d}", state)
@@ -257,9 +302,14 @@ class Trainer:
         if ("average" in state) != (self.average is not None):
             kind = "with" if "average" in state else "without"
             raise InputError(f"checkpoint {checkpoint} was made {kind} run.average; resume with the same settings")
+        if ("adaptation" in state) != (self.adaptation is not None):
+            kind = "with" if "adaptation" in state else "without"
+            raise InputError(f"checkpoint {checkpoint} was made {kind} adaptation; resume with the same settings")
         try:
             self.bare.load_state_dict(state["model"])
             self.objective.load_state_dict(state["objective"])
+            if self.adaptation is not None:
+                self.adaptation.load_state_dict(state["adaptation"])
             self.optimiser.load_state_dict(state["optimiser"])
             if self.average is not None:
                 self.average.model.load_state_dict(state["average"]["model"])

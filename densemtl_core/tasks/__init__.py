@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from torch import Tensor
 
 from densemtl_core.errors import InputError, did_you_mean
-from densemtl_core.tasks.base import Output, Task, masked_mean
+from densemtl_core.tasks.base import Output, Task, masked_mean, self_information
 from densemtl_core.tasks.depth import DepthTask
 from densemtl_core.tasks.edges import EdgesTask
 from densemtl_core.tasks.normals import NormalsTask
@@ -37,6 +37,7 @@ __all__ = [
     "masked_mean",
     "register",
     "registered",
+    "self_information",
 ]
 
 AnyTask = TypeVar("AnyTask", bound=type[Task])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,9 +13,10 @@ import torch
 from torch import Tensor
 
 from densemtl_core import render
+from densemtl_core.errors import InputError
 from densemtl_core.metrics import Metric
 
-__all__ = ["Output", "Task", "masked_mean"]
+__all__ = ["Output", "Task", "masked_mean", "self_information"]
 
 
 @dataclass(frozen=True)
@@ -79,12 +81,14 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def loss(self, raw: Tensor, label: Tensor) -> Tensor:
+    def loss(self, raw: Tensor, label: Tensor, weight: Tensor | None = None) -> Tensor:
         """Score raw output against a label; unknown label pixels have no influence and no gradient.
 
         Args:
             raw: ``(B, channels, h, w)``; resized to the label's size first (`resize`).
             label: as `densemtl_core.data.Sample` stores it, with a batch dimension.
+            weight: ``(B, 1, H, W)`` in [0, 1], how far each pixel of the label is believed; None = wholly. The loss
+                is still divided by what it would be divided by without weights, so that doubt lowers it.
 
         Returns:
             A scalar; exactly zero when no pixel of the label is known.
@@ -98,6 +102,43 @@ class Task(ABC):
         """Add one batch of decoded predictions to a metric of this task."""
         main = decoded[self.name]
         metric.update(main if main.ndim == label.ndim else main.unsqueeze(1), label)
+
+    # Learning from frames without labels (`densemtl_core.learning`) asks a task three things more. ------------------
+
+    @property
+    def alignment_channels(self) -> int:
+        """Channels of `alignment_map`."""
+        return self.channels
+
+    def alignment_map(self, raw: Tensor, reference: Tensor) -> Tensor:
+        """What a discriminator sees that tells simulator from real by a prediction; the raw output by default.
+
+        Args:
+            raw: ``(B, channels, H, W)``.
+            reference: the label of a simulated batch, which says what range is usual.
+
+        Returns:
+            ``(B, alignment_channels, H, W)``, of order one.
+        """
+        return raw
+
+    def mirrored(self, raw: Tensor) -> Tensor:
+        """Raw output of a mirrored image as that of the image itself, and the other way round."""
+        return raw.flip(-1)
+
+    def pseudo_label(self, views: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """What a teacher's predictions say, as a label.
+
+        Args:
+            views: raw outputs ``(B, channels, H, W)`` of several views of the same images, mapped back onto them.
+
+        Returns:
+            The label, as a sample stores it, and how far to believe it, ``(B, 1, H, W)`` in [0, 1].
+
+        Raises:
+            InputError: this task has no pseudo-labels.
+        """
+        raise InputError(f"task {self.name!r} ({self.kind}) has no pseudo-labels; leave it out of self-training")
 
     def needs(self) -> tuple[str, ...]:
         """Names of other tasks that `refine` reads: whoever wants this task must decode those too, where they exist."""
@@ -127,13 +168,30 @@ class Task(ABC):
         return torch.nn.functional.interpolate(raw, size=(height, width), mode="bilinear", align_corners=True)
 
 
-def masked_mean(values: Tensor, known: Tensor) -> Tensor:
+def masked_mean(values: Tensor, known: Tensor, weight: Tensor | None = None) -> Tensor:
     """Mean of ``values`` over the true pixels of ``known``; zero, with zero gradient, where there are none.
 
     Args:
         values: any shape; may hold NaN where ``known`` is false.
         known: bool, same shape.
+        weight: multiplies the values, of a shape that broadcasts to theirs; the sum is still divided by the number of
+            known pixels.
     """
     # The product with a mask would keep a NaN: select instead, in the forward and so in the backward pass.
     kept = torch.where(known, values, torch.zeros_like(values))
+    if weight is not None:
+        kept = kept * weight
     return kept.sum() / known.sum().clamp(min=1)
+
+
+def self_information(raw: Tensor) -> Tensor:
+    """``-p log2 p / log2 C`` of each class: where a classifier is unsure, and between which classes (Vu et al., 2019).
+
+    Args:
+        raw: ``(B, C, H, W)`` logits.
+
+    Returns:
+        The same shape; summed over C, the entropy as a share of the largest.
+    """
+    log_p = raw.log_softmax(dim=1)
+    return -log_p.exp() * log_p / math.log(raw.shape[1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -107,19 +108,36 @@ class DepthTask(Task):
             return {self.name: metres}
         return {self.name: torch.where(metres > self.max_depth, torch.inf, metres)}
 
-    def loss(self, raw: Tensor, label: Tensor) -> Tensor:
+    def loss(self, raw: Tensor, label: Tensor, weight: Tensor | None = None) -> Tensor:
         """The chosen criterion over pixels whose depth is known."""
         raw = self.resize(raw, label.shape[-2:])
         known = ~label.isnan()
         label = torch.where(known, label, torch.ones_like(label))  # keeps NaN out of the gradient
         if self.criterion == "berhu":
-            loss = berhu(raw, self.encode(label), known)
+            loss = berhu(raw, self.encode(label), known, weight)
             return loss * known.to(loss.dtype).mean() if self.paper_compatible else loss
         known = known & (label <= self.max_depth)
         metres = self.metres(raw)
         if self.criterion == "silog":
-            return silog(metres, label.clamp(max=self.max_depth), known)
-        return masked_mean((metres - label.clamp(max=self.max_depth)).abs(), known)
+            return silog(metres, label.clamp(max=self.max_depth), known, weight=weight)
+        return masked_mean((metres - label.clamp(max=self.max_depth)).abs(), known, weight)
+
+    def alignment_map(self, raw: Tensor, reference: Tensor) -> Tensor:
+        """The encoded depth, of which the simulator's labels of this batch span 0 to 1.
+
+        As released, the inverse encoding is cut at zero first, which no depth reaches.
+        """
+        known = self.encode(reference[~reference.isnan()])
+        if not known.numel():
+            return torch.zeros_like(raw)
+        low, high = known.min(), known.max()
+        raw = raw.relu() if self.encoding == "inverse" else raw
+        return (raw - low) / (high - low).clamp(min=1e-6)
+
+    def pseudo_label(self, views: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """The mean of the encoded depths; believed as far as the views agree: the nearest over the farthest."""
+        metres = torch.stack([self.metres(raw) for raw in views])
+        return self.metres(torch.stack(list(views)).mean(0)), metres.amin(0) / metres.amax(0)
 
     def metric(self) -> Metric:
         """RMSE and its companions, within ``max_depth``; of images scaled to the median where scale is unknown."""
@@ -130,7 +148,7 @@ class DepthTask(Task):
         return {"far": self.max_depth}
 
 
-def berhu(prediction: Tensor, target: Tensor, known: Tensor) -> Tensor:
+def berhu(prediction: Tensor, target: Tensor, known: Tensor, weight: Tensor | None = None) -> Tensor:
     """Reverse Huber loss: linear near zero, quadratic beyond a fifth of the batch's largest error.
 
     ``|e|`` if ``|e| <= c`` else ``(e^2 + c^2) / (2 c)`` with ``c = max|e| / 5``, a constant (Laina et al., 2016).
@@ -139,13 +157,16 @@ def berhu(prediction: Tensor, target: Tensor, known: Tensor) -> Tensor:
         prediction: any shape.
         target: same shape.
         known: bool, same shape; other pixels have no influence.
+        weight: same shape; of a pixel's share in the mean, not of c.
     """
     error = torch.where(known, (prediction - target).abs(), torch.zeros_like(prediction))
     c = (0.2 * error.max()).detach().clamp(min=1e-6)
-    return masked_mean(torch.where(error <= c, error, (error.square() + c * c) / (2 * c)), known)
+    return masked_mean(torch.where(error <= c, error, (error.square() + c * c) / (2 * c)), known, weight)
 
 
-def silog(prediction: Tensor, target: Tensor, known: Tensor, focus: float = 0.85) -> Tensor:
+def silog(
+    prediction: Tensor, target: Tensor, known: Tensor, focus: float = 0.85, weight: Tensor | None = None
+) -> Tensor:
     """Scale-invariant logarithmic loss of Eigen et al. (2014), in the square-root form of Lee et al. (2019).
 
     Args:
@@ -153,8 +174,10 @@ def silog(prediction: Tensor, target: Tensor, known: Tensor, focus: float = 0.85
         target: metres, positive where known.
         known: bool, same shape; other pixels have no influence.
         focus: 1 forgives a common scale wholly, 0 not at all.
+        weight: same shape, in [0, 1]; of a pixel's share in both means.
     """
     difference = torch.where(known, prediction.clamp(min=1e-3).log() - target.clamp(min=1e-3).log(), 0.0)
-    variance = masked_mean(difference.square(), known) - focus * masked_mean(difference, known).square()
+    mean = masked_mean(difference, known, weight)
+    variance = masked_mean(difference.square(), known, weight) - focus * mean.square()
     # The root of zero has an infinite slope: a perfect or an empty batch would train on NaN.
     return 10.0 * (variance.clamp(min=0.0) + 1e-8).sqrt() if bool(known.any()) else prediction.sum() * 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from densemtl_core.metrics import BoundaryDetection, BoundaryF1, BoundaryScores, Metric
-from densemtl_core.tasks.base import Output, Task
+from densemtl_core.tasks.base import Output, Task, self_information
 
 __all__ = ["EdgesTask"]
 
@@ -55,15 +56,34 @@ class EdgesTask(Task):
         """Softmax of two logits, which is the sigmoid of their difference."""
         return {self.name: torch.sigmoid(raw[:, 1] - raw[:, 0])}
 
-    def loss(self, raw: Tensor, label: Tensor) -> Tensor:
+    def loss(self, raw: Tensor, label: Tensor, weight: Tensor | None = None) -> Tensor:
         """Cross-entropy, averaged with the class weights."""
         raw = self.resize(raw, label.shape[-2:])
         known = ~label[:, 0].isnan()
         target = torch.where(known, label[:, 0].nan_to_num().round().long(), UNKNOWN)
         weights = raw.new_tensor([1.0 - self.edge_weight, self.edge_weight])
-        nll = torch.nn.functional.cross_entropy(raw, target, weight=weights, ignore_index=UNKNOWN, reduction="sum")
+        how = "sum" if weight is None else "none"
+        nll = torch.nn.functional.cross_entropy(raw, target, weight=weights, ignore_index=UNKNOWN, reduction=how)
+        if weight is not None:
+            nll = (nll * weight[:, 0]).sum()
         total = (weights[target.clamp(max=1)] * known).sum()
         return nll / total.clamp(min=1e-12)
+
+    def alignment_map(self, raw: Tensor, reference: Tensor) -> Tensor:
+        """Self-information of background and edge."""
+        return self_information(raw)
+
+    def pseudo_label(self, views: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """An edge where that is more likely than not, believed as far as it is likely.
+
+        The loss's class weights make the network call many pixels edges that are none: what it says is
+        ``w p / (w p + (1 - w)(1 - p))`` where p is how likely an edge is, and is turned back first. Taken as it is, it
+        would confirm itself until everything is an edge.
+        """
+        said = torch.stack([raw.softmax(dim=1)[:, 1:] for raw in views]).mean(0)
+        edge, other = said * (1 - self.edge_weight), (1 - said) * self.edge_weight
+        likely = edge / (edge + other)
+        return (likely > 0.5).to(said.dtype), torch.maximum(likely, 1 - likely)
 
     def metric(self) -> Metric:
         """Macro F1 without tolerance, as published, which judges; and odsF, oisF and AP with it."""

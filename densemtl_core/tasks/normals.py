@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -56,15 +57,30 @@ class NormalsTask(Task):
             beyond = decoded[self.surface].isinf().unsqueeze(1)
             decoded[self.name] = decoded[self.name].masked_fill(beyond, torch.nan)
 
-    def loss(self, raw: Tensor, label: Tensor) -> Tensor:
+    def loss(self, raw: Tensor, label: Tensor, weight: Tensor | None = None) -> Tensor:
         """One minus the cosine, averaged over pixels whose normal is known (`paper_compatible`: over all)."""
         raw = self.resize(raw, label.shape[-2:])
         known = ~label.isnan().any(dim=1)
         # Written out for the same reason as in `decode`; labels are of length one.
         length = raw.square().sum(dim=1).clamp(min=1e-12).sqrt()
         cosine = (raw * label.nan_to_num()).sum(dim=1) / length
-        loss = masked_mean(1.0 - cosine, known)
+        loss = masked_mean(1.0 - cosine, known, None if weight is None else weight[:, 0])
         return loss * known.to(loss.dtype).mean() if self.paper_compatible else loss
+
+    def alignment_map(self, raw: Tensor, reference: Tensor) -> Tensor:
+        """Unit vectors."""
+        return self.decode(raw)[self.name]
+
+    def mirrored(self, raw: Tensor) -> Tensor:
+        """Left and right change places, in the picture and in the vectors."""
+        return raw.flip(-1) * raw.new_tensor([-1.0, 1.0, 1.0]).view(1, 3, 1, 1)
+
+    def pseudo_label(self, views: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """The mean direction, believed as far as the views agree: by the length of the mean of their unit vectors."""
+        mean = torch.stack([self.decode(raw)[self.name] for raw in views]).mean(0)
+        length = mean.square().sum(dim=1, keepdim=True).clamp(min=1e-12).sqrt()
+        # Of two views with an angle a between them the mean is cos(a / 2) long; this is then cos(a).
+        return mean / length, (2 * length.square() - 1).clamp(0, 1)
 
     def metric(self) -> Metric:
         """Mean angular error."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from densemtl_core.metrics import MeanIoU, Metric
-from densemtl_core.tasks.base import Output, Task
+from densemtl_core.tasks.base import Output, Task, self_information
 
 __all__ = ["SemanticTask", "distinct_colours"]
 
@@ -66,11 +67,25 @@ class SemanticTask(Task):
         confidence = 1.0 / (raw - top.unsqueeze(1)).exp().sum(dim=1)
         return {self.name: ids.to(torch.uint8), f"{self.name}_confidence": confidence}
 
-    def loss(self, raw: Tensor, label: Tensor) -> Tensor:
+    def loss(self, raw: Tensor, label: Tensor, weight: Tensor | None = None) -> Tensor:
         """Cross-entropy over labelled pixels."""
         raw = self.resize(raw, label.shape[-2:])
-        nll = torch.nn.functional.cross_entropy(raw, label, ignore_index=IGNORE, reduction="sum")
+        if weight is None:
+            nll = torch.nn.functional.cross_entropy(raw, label, ignore_index=IGNORE, reduction="sum")
+        else:
+            each = torch.nn.functional.cross_entropy(raw, label, ignore_index=IGNORE, reduction="none")
+            nll = (each * weight[:, 0]).sum()
         return nll / (label != IGNORE).sum().clamp(min=1)
+
+    def alignment_map(self, raw: Tensor, reference: Tensor) -> Tensor:
+        """Self-information of each class (ADVENT)."""
+        return self_information(raw)
+
+    def pseudo_label(self, views: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """The class of the largest mean probability, believed as far as that probability."""
+        mean = torch.stack([raw.softmax(dim=1) for raw in views]).mean(0)
+        confidence, ids = mean.max(dim=1, keepdim=True)
+        return ids[:, 0], confidence
 
     def metric(self) -> Metric:
         """Mean IoU."""

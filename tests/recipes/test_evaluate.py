@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from native_layouts import write_vkitti2
+from native_layouts import write_camvid, write_vkitti2
 
-from densemtl_core.data import class_list
+from densemtl_core.data import Sample, camvid, class_list
 from densemtl_core.data.street import StreetWorld
 from densemtl_core.errors import InputError
 from densemtl_core.learning.checkpoint import save_checkpoint
@@ -155,6 +155,14 @@ def error_of(arguments: list[str], capsys) -> str:
         ("cityscapes16", "synthia", "cityscapes16", ("cityscapes16", False)),
         ("nyud40", "nyudv2", None, ("nyud40", False)),
         ("vkitti8", "cityscapes", None, ("vkitti8", False)),
+        ("cityscapes19", "camvid", "street7", ("street7", True)),
+        ("camvid11", "camvid", "street7", ("street7", True)),
+        ("camvid11", "street", "street7", ("street7", True)),
+        ("vkitti8", "camvid", "street7", ("street7", True)),
+        ("vkitti14", "camvid", "street7", ("street7", True)),
+        ("vkitti14", "cityscapes", "vkitti8", ("vkitti8", True)),
+        ("street7", "camvid", None, ("street7", False)),
+        ("street7", "camvid", "street7", ("street7", False)),
     ],
 )
 def test_label_protocols(network, dataset, asked, expected):
@@ -165,11 +173,94 @@ def test_label_protocols(network, dataset, asked, expected):
 
 @pytest.mark.parametrize(
     ("classes", "dataset", "asked"),
-    [(("a", "b"), "cityscapes", None), (class_list("camvid11").classes, "cityscapes", "cityscapes19")],
+    [
+        (("a", "b"), "cityscapes", None),
+        (class_list("camvid11").classes, "cityscapes", "cityscapes19"),
+        (class_list("street7").classes, "cityscapes", "cityscapes19"),
+        (class_list("cityscapes16").classes, "street", "cityscapes19"),
+    ],
 )
 def test_classes_that_cannot_be_compared(classes, dataset, asked):
     with pytest.raises(InputError, match="cannot be compared with cityscapes19"):
         evaluate.label_protocol([SemanticTask(class_names=classes)], dataset, asked)
+
+
+def test_an_unknown_list_is_named():
+    task = SemanticTask(class_names=class_list("cityscapes19").classes)
+    with pytest.raises(InputError, match=r"unknown class list 'street8'; known: .*street7"):
+        evaluate.label_protocol([task], "camvid", "street8")
+
+
+class Answers:
+    """A network that says what it is told to."""
+
+    def __init__(self, ids: np.ndarray) -> None:
+        self.ids = ids
+
+    def predict(self, image: np.ndarray, tasks: list[str]) -> dict[str, np.ndarray]:
+        assert image.shape[:2] == self.ids.shape
+        assert tasks == ["semantic"]
+        return {"semantic": self.ids}
+
+
+# CamVid's native labels: road road road sky | building building car car | sign tree pole pedestrian
+CAMVID_LABELS = [[3, 3, 3, 0], [1, 1, 8, 8], [6, 5, 2, 9]]
+STREET7_ANSWERS = {
+    # road road sidewalk sky | building wall car truck | light terrain pole person
+    "cityscapes19": [[0, 0, 1, 10], [2, 3, 13, 14], [6, 9, 5, 11]],
+    # road road pavement sky | building fence car bicyclist | sign pedestrian pole pedestrian
+    "camvid11": [[3, 3, 4, 0], [1, 7, 8, 10], [6, 9, 2, 9]],
+}
+
+
+@pytest.mark.parametrize("network", STREET7_ANSWERS)
+def test_a_class_outside_the_list_is_a_miss_and_no_false_alarm(network):
+    """By hand: 11 pixels have a class of street7 (the pedestrian has none); 4 are answered with a class outside it."""
+    task = SemanticTask(class_names=class_list(network).classes)
+    protocol = evaluate.label_protocol([task], "camvid", "street7")
+    label = camvid.CLASSES.to("street7")(np.array(CAMVID_LABELS), "here")
+    assert label[2, 3] == 255
+    sample = Sample(torch.zeros(3, 3, 4), {"semantic": label})
+    answers = Answers(np.array(STREET7_ANSWERS[network], np.uint8))
+    scores = evaluate.evaluate_network(answers, [task], [sample], protocol)["semantic"]
+    assert scores["pixel_accuracy"] == pytest.approx(7 / 11)
+    iou = {
+        "road": 2 / 3,
+        "building": 1 / 2,
+        "pole": 1.0,
+        "traffic sign": 1.0,
+        "vegetation": 0.0,
+        "sky": 1.0,
+        "vehicle": 1 / 2,
+    }
+    assert scores["IoU"] == pytest.approx(iou)
+    assert scores["mIoU"] == pytest.approx(sum(iou.values()) / 7)
+
+
+def test_a_confused_class_is_both_a_miss_and_a_false_alarm():
+    """Against the above: a sidewalk answered as sky costs the road a hit and the sky its purity."""
+    task = SemanticTask(class_names=class_list("cityscapes19").classes)
+    protocol = evaluate.label_protocol([task], "camvid", "street7")
+    label = camvid.CLASSES.to("street7")(np.array(CAMVID_LABELS), "here")
+    ids = np.array(STREET7_ANSWERS["cityscapes19"], np.uint8)
+    ids[0, 2] = 10
+    scores = evaluate.evaluate_network(
+        Answers(ids), [task], [Sample(torch.zeros(3, 3, 4), {"semantic": label})], protocol
+    )["semantic"]
+    assert scores["pixel_accuracy"] == pytest.approx(7 / 11)
+    assert (scores["IoU"]["road"], scores["IoU"]["sky"]) == pytest.approx((2 / 3, 1 / 2))
+
+
+@pytest.mark.parametrize("network", ["cityscapes19", "camvid11"])
+def test_street7_on_camvid_from_the_command_line(tmp_path, network):
+    run_folder, out = saved_run(tmp_path / "run", network, {}), tmp_path / "s.json"
+    (tmp_path / "data").mkdir()
+    root = write_camvid(tmp_path / "data")
+    command = ["--run", str(run_folder), "--dataset", "camvid", "--root", str(root), "--size", "64x96"]
+    assert evaluate.main([*command, "--classes", "street7", "--out", str(out)]) == 0
+    report = json.loads(out.read_text())
+    assert report["classes"] == "street7"
+    assert list(report["scores"]["semantic"]["IoU"]) == list(class_list("street7").classes)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from densemtl_core.data import camvid, cityscapes, nyudv2, synthia, vkitti2
-from densemtl_core.data.class_lists import CITYSCAPES_16, CITYSCAPES_19, CLASS_LISTS, NativeClasses, class_list
+from densemtl_core.data.class_lists import (
+    CITYSCAPES_16,
+    CITYSCAPES_19,
+    CLASS_LISTS,
+    VKITTI_8_IDS,
+    NativeClasses,
+    class_list,
+)
 from densemtl_core.errors import InputError
 
 TABLES = {
@@ -16,6 +23,7 @@ TABLES = {
     "train ids": cityscapes.TRAIN_IDS,
     "nyudv2": nyudv2.CLASSES,
     "camvid": camvid.CLASSES,
+    "ids of the 8-list": VKITTI_8_IDS,
 }
 
 
@@ -27,7 +35,7 @@ def ids(table: NativeClasses, name: str) -> dict[int, int]:
 
 
 def test_the_lists_have_the_promised_lengths():
-    assert sorted(len(c) for c in CLASS_LISTS.values()) == [7, 8, 11, 13, 14, 16, 19, 40]
+    assert sorted(len(c) for c in CLASS_LISTS.values()) == [7, 7, 8, 11, 13, 14, 16, 19, 40]
     assert class_list("cityscapes13").classes == tuple(
         c for c in CITYSCAPES_16.classes if c not in ("wall", "fence", "pole")
     )
@@ -81,6 +89,47 @@ def test_vkitti_8_and_14():
         code(255, 127, 80): 7,  # car
         code(0, 139, 139): 7,  # van
     }
+
+
+STREET_7 = {
+    "road": {"camvid": "road", "cityscapes": "road", "vkitti2": "road"},
+    "building": {"camvid": "building", "cityscapes": "building", "vkitti2": "building"},
+    "pole": {"camvid": "pole", "cityscapes": "pole", "vkitti2": "pole"},
+    "traffic sign": {
+        "camvid": "sign symbol",
+        "cityscapes": ("traffic sign", "traffic light"),
+        "vkitti2": ("traffic sign", "traffic light"),
+    },
+    "vegetation": {"camvid": "tree", "cityscapes": "vegetation", "vkitti2": ("tree", "vegetation")},
+    "sky": {"camvid": "sky", "cityscapes": "sky", "vkitti2": "sky"},
+    "vehicle": {"camvid": "car", "cityscapes": ("car", "bus"), "vkitti2": ("car", "truck", "van")},
+}
+"""The table of docs/datasets.md; a class that is not in it is left out."""
+
+
+@pytest.mark.parametrize("table", ["camvid", "cityscapes", "train ids", "vkitti2"])
+def test_street_7(table):
+    assert class_list("street7").classes == tuple(STREET_7)
+    native = TABLES[table]
+    expected = {}
+    for k, names in enumerate(STREET_7.values()):
+        of_this = names["cityscapes" if table == "train ids" else table]
+        expected |= dict.fromkeys((of_this,) if isinstance(of_this, str) else of_this, k)
+    assert {native.names[i]: k for i, k in ids(native, "street7").items()} == expected
+
+
+@pytest.mark.parametrize("table", ["cityscapes", "train ids", "vkitti2"])
+def test_street_7_is_the_8_list_with_sign_and_light_as_one(table):
+    eight, seven = ids(TABLES[table], "vkitti8"), ids(TABLES[table], "street7")
+    assert eight.keys() == seven.keys()
+    through_eight = ids(VKITTI_8_IDS, "street7")
+    assert through_eight == {0: 0, 1: 1, 2: 2, 3: 3, 4: 3, 5: 4, 6: 5, 7: 6}
+    assert {i: through_eight[k] for i, k in eight.items()} == seven
+
+
+def test_camvid_cannot_tell_a_sign_from_a_light():
+    with pytest.raises(InputError, match="CamVid has no labels in class list 'vkitti8'"):
+        camvid.CLASSES.to("vkitti8")
 
 
 def test_nyud_and_camvid_and_train_ids():

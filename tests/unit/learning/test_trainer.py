@@ -130,7 +130,7 @@ def test_validation_leaves_no_trace(tmp_path):
         evaluate(judged.judged, TASKS, [collate([Noise()[0], Noise()[1]])])
 
     judged = make_trainer(tmp_path / "judged", preset="densemtl_r18", steps=4, validate_every=1)
-    judged.fit(Noise(), validate)
+    judged.fit(Noise(), validate=validate)
     assert seen == [1, 2, 3], "the last step is judged by whoever called fit"
     assert losses(tmp_path / "judged") == losses(tmp_path / "alone")
 

@@ -60,9 +60,9 @@ class AlbedoTask(Task):
     def decode(self, raw: Tensor) -> dict[str, Tensor]:
         return {self.name: raw.sigmoid()}
 
-    def loss(self, raw: Tensor, label: Tensor) -> Tensor:
+    def loss(self, raw: Tensor, label: Tensor, weight: Tensor | None = None) -> Tensor:
         known = ~label.isnan()
-        return masked_mean((self.resize(raw, label.shape[-2:]).sigmoid() - label.nan_to_num()).abs(), known)
+        return masked_mean((self.resize(raw, label.shape[-2:]).sigmoid() - label.nan_to_num()).abs(), known, weight)
 
     def metric(self) -> Metric:
         return MeanAbsoluteError()
@@ -87,9 +87,9 @@ class BoundaryDistanceTask(Task):
     def decode(self, raw: Tensor) -> dict[str, Tensor]:
         return {self.name: raw[:, 0].relu()}
 
-    def loss(self, raw: Tensor, label: Tensor) -> Tensor:
+    def loss(self, raw: Tensor, label: Tensor, weight: Tensor | None = None) -> Tensor:
         raw = self.resize(raw, label.shape[-2:])
-        return masked_mean((raw - label.nan_to_num()).abs(), ~label.isnan())
+        return masked_mean((raw - label.nan_to_num()).abs(), ~label.isnan(), weight)
 
     def metric(self) -> Metric:
         return MeanAbsoluteError()

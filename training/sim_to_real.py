@@ -1,0 +1,167 @@
+"""Simulator to real, from start to verdict: what a network knows before, after adapting, and with the target's labels.
+
+All branches begin at the same weights and take the same number of steps with the same rates:
+
+* ``source``: labelled source alone, which makes the common start (left out where ``start`` names one);
+* ``source_only``: more of the same, the fair row to compare with;
+* ``adapted``: the same, and the target's frames without their labels;
+* ``target_labels``: trained on the target's labels, where it has some: what could be had at best.
+
+Each is a run folder of its own, so that an interrupted command goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+
+from densemtl_core.errors import InputError
+from densemtl_core.learning.trainer import checkpoints
+from training.checks import check_settings
+from training.data_settings import DataSettings
+from training.datasets import DATASETS
+from training.run import run
+from training.run_folder import claimed
+from training.settings import Settings
+from training.sim_to_real_report import Judged, before_after, judge_row, report, table
+from training.starting_weights import start_folder
+
+__all__ = ["BRANCHES", "Branch", "branches", "sim_to_real", "validation_of"]
+
+log = logging.getLogger("densemtl.train")
+
+BRANCHES = ("source_only", "adapted", "target_labels")
+REPORT = "sim_to_real.json"
+
+
+@dataclass(frozen=True)
+class Branch:
+    """One run.
+
+    Attributes:
+        name: of its folder.
+        title: of its row.
+        settings: of the run.
+    """
+
+    name: str
+    title: str
+    settings: Settings
+
+
+def validation_of(settings: Settings) -> DataSettings | None:
+    """Labelled frames of the target domain to judge by; None where there are none."""
+    how = settings.adaptation
+    assert how is not None  # noqa: S101  (narrows the type)
+    given = how.validation or how.target
+    source = DATASETS.get(given.dataset)
+    if source is None:
+        return given  # refused where it is opened
+    if not source.labels or given.validation == 0:
+        return None
+    return replace(given, frames=[], flip=0.0, colour=0.0, crop=None)
+
+
+def branches(settings: Settings, out: Path, wanted: Sequence[str] | None = None) -> list[Branch]:
+    """What has to be run, in this order.
+
+    Args:
+        settings: with an adaptation.
+        out: folder of all runs.
+        wanted: of `BRANCHES`; None: ``adapted``, and the rows that it can be compared with.
+
+    Raises:
+        InputError: no adaptation, an unknown branch, or a branch that cannot be.
+    """
+    how = settings.adaptation
+    if how is None:
+        raise InputError("--sim-to-real needs settings with an adaptation, as training/configs/sim_to_real.yaml has")
+    unknown = [name for name in wanted or () if name not in BRANCHES]
+    if unknown:
+        raise InputError(f"--rows has {unknown[0]!r}; known: {', '.join(BRANCHES)}")
+    judged = validation_of(settings) is not None
+    target = DATASETS.get(how.target.dataset)
+    labelled = target is not None and bool(target.labels)
+    if wanted is None:
+        wanted = [n for n in BRANCHES if n == "adapted" or (judged and (n == "source_only" or labelled))]
+    if "target_labels" in wanted and not labelled:
+        raise InputError(f"--rows target_labels: {how.target.dataset} has no labels to train on; leave it out")
+    # Every row is judged in the same way at the end; a run of its own judges nothing.
+    plain = replace(settings, adaptation=None, data=replace(settings.data, validation=0))
+    made: list[Branch] = []
+    start = settings.start
+    if start is None and how.source_steps:
+        begin = replace(plain, run=replace(settings.run, steps=how.source_steps))
+        made.append(Branch("source", "start", begin))
+        start = str(out / "source")
+    begun: dict[str, Any] = {"start": start, "encoder_weights": None if start else settings.encoder_weights}
+    of_target = replace(how.target, validation=0, frames=[])
+    possible = {
+        "source_only": Branch("source_only", "source only", replace(plain, **begun)),
+        "adapted": Branch("adapted", "adapted", replace(plain, adaptation=how, **begun)),
+        "target_labels": Branch("target_labels", "trained on target labels", replace(plain, data=of_target, **begun)),
+    }
+    return made + [possible[name] for name in BRANCHES if name in wanted]
+
+
+def sim_to_real(
+    settings: Settings, out: Path, resume: str | None = None, wanted: Sequence[str] | None = None
+) -> list[Judged]:
+    """Run every branch, judge them on the target, and write table and panel.
+
+    Args:
+        settings: with an adaptation.
+        out: folder for a run folder each, ``sim_to_real.json``, ``table.md`` and ``panel.png``.
+        resume: ``last`` goes on where the command stopped; finished branches are kept.
+        wanted: see `branches`.
+
+    Returns:
+        A row a branch, and one for the start.
+    """
+    todo = branches(settings, out, wanted)
+    for branch in todo:
+        check_settings(branch.settings)
+    if resume is None and any(checkpoints(out / branch.name) for branch in todo):
+        raise InputError(f"{out} holds a run already; go on with --resume last, or give another --out")
+    with claimed(out, ".sim_to_real") as ours:
+        if not ours:
+            raise InputError(f"another process is at work in {out}; wait for it, or give another --out")
+        for number, branch in enumerate(todo, 1):
+            folder = out / branch.name
+            steps = branch.settings.run.steps
+            if (folder / "metrics.json").is_file():
+                log.info("[%d/%d] %s: done before", number, len(todo), branch.title)
+                continue
+            log.info("[%d/%d] %s: %d steps", number, len(todo), branch.title, steps)
+            run(branch.settings, folder, "last" if checkpoints(folder) else None)
+        return _verdict(settings, out, todo)
+
+
+def _verdict(settings: Settings, out: Path, done: Sequence[Branch]) -> list[Judged]:
+    """Judge, and write what was found."""
+    how = settings.adaptation
+    assert how is not None  # noqa: S101  (narrows the type)
+    validation = validation_of(settings)
+    folders = [(branch.title, out / branch.name) for branch in done]
+    if settings.start is not None:
+        folders.insert(0, ("start", start_folder(settings.start)))
+    rows = [judge_row(title, folder, validation, how.classes) for title, folder in folders]
+    found = report(rows, settings, validation)
+    (out / REPORT).write_text(json.dumps(found, indent=1).replace("NaN", "null") + "\n")
+    text = table(found)
+    (out / "table.md").write_text(text)
+    print(text, end="")
+    adapted = next((folder for title, folder in folders if title == "adapted"), None)
+    if adapted is not None:
+        before = next(folder for title, folder in folders if title in ("source only", "start"))
+        picture = before_after(before, adapted, validation or how.target, settings.class_list)
+        cv2.imwrite(str(out / "panel.png"), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+        log.info("pictures before and after: %s", out / "panel.png")
+        log.info("the adapted network: %s; pack it with: python deploy/compile.py --checkpoint %s", adapted, adapted)
+    return rows

@@ -1,0 +1,168 @@
+"""The verdict of `training.sim_to_real`: a row a network, and pictures before and after."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from densemtl_core import render
+from densemtl_core.data.sample import Sample
+from densemtl_core.metrics import relative_gain
+from densemtl_core.tasks import Task
+from training.data_settings import DataSettings
+from training.datasets import DATASETS, make_dataset
+from training.evaluate import evaluate_network, label_protocol
+from training.panels import label_array
+from training.provenance import provenance
+from training.settings import Settings
+from training.trained_network import TrainedNetwork
+
+__all__ = ["BASELINE", "Judged", "before_after", "judge_row", "report", "table"]
+
+BASELINE = "source only"
+SHOWN = {"RMSE": ("AbsRel", "AbsRel_median_scaled"), "macroF1": ("odsF",)}
+"""Further figures that belong into a table beside a primary one."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a network scores on the target.
+
+    Attributes:
+        title: of its row.
+        folder: of its weights.
+        scores: task name to figures; empty without labelled frames.
+        higher_is_better: task name to its primary figure and that figure's direction.
+    """
+
+    title: str
+    folder: str
+    scores: Mapping[str, Mapping[str, Any]]
+    primary: Mapping[str, tuple[str, bool]]
+
+
+def judge_row(title: str, folder: Path, validation: DataSettings | None, classes: str | None) -> Judged:
+    """Judge one network on labelled frames of the target, exactly as `training.evaluate` does.
+
+    Args:
+        title: of the row.
+        folder: run folder, or bundle.
+        validation: the frames, at the size at which they are judged; None = nothing to judge by.
+        classes: class list to count in; None = the data set's own.
+    """
+    if validation is None:
+        return Judged(title, str(folder), {}, {})
+    network = TrainedNetwork(run=folder)
+    tasks = [t for t in network.tasks.values() if t.name in DATASETS[validation.dataset].labels]
+    protocol = label_protocol(tasks, validation.dataset, classes)
+    names = [task.name for task in tasks]
+    dataset = make_dataset(validation, names, protocol.classes or "cityscapes19", "val")
+    length = len(dataset)  # type: ignore[arg-type]
+    scores = evaluate_network(network, tasks, (dataset[i] for i in range(length)), protocol)
+    network.close()
+    metrics = {task.name: task.metric() for task in tasks if task.name in scores}
+    return Judged(title, str(folder), scores, {name: (m.primary, m.higher_is_better) for name, m in metrics.items()})
+
+
+def report(rows: Sequence[Judged], settings: Settings, validation: DataSettings | None) -> dict[str, Any]:
+    """Everything that was found, as plain data.
+
+    Args:
+        rows: of `judge_row`.
+        settings: of the whole.
+        validation: what the rows were judged on.
+
+    Returns:
+        ``rows``: ``method``, ``folder``, ``scores``, and ``delta``, the mean relative gain in percent over the row
+        "source only" (or, without one, the first), null where there is nothing to compare.
+    """
+    how = settings.adaptation
+    reference = next((row for row in rows if row.title == BASELINE), rows[0])
+    return {
+        "source": settings.data.dataset,
+        "target": None if how is None else how.target.dataset,
+        "judged_on": None if validation is None else asdict(validation),
+        "classes": None if how is None else how.classes,
+        "seed": settings.run.seed,
+        "steps": settings.run.steps,
+        "delta_against": reference.title,
+        "primary": {task: list(value) for task, value in reference.primary.items()},
+        "rows": [
+            {"method": row.title, "folder": row.folder, "scores": row.scores, "delta": _delta(row, reference)}
+            for row in rows
+        ],
+        "provenance": provenance(),
+    }
+
+
+def _delta(row: Judged, reference: Judged) -> float | None:
+    primary = reference.primary
+    mine, theirs = ({t: j.scores.get(t, {}).get(name) for t, (name, _) in primary.items()} for j in (row, reference))
+    if not primary or None in mine.values() or not all(theirs.values()):
+        return None
+    return relative_gain(mine, theirs, {t: higher for t, (_, higher) in primary.items()})
+
+
+def table(found: Mapping[str, Any]) -> str:
+    """The rows as Markdown."""
+    if not found["primary"]:
+        return "No labelled frames of the target: nothing is judged. Look at panel.png.\n"
+    columns = [
+        (task, name, higher if name == primary else None)
+        for task, (primary, higher) in found["primary"].items()
+        for name in (primary, *SHOWN.get(primary, ()))
+        if name in found["rows"][0]["scores"].get(task, {})
+    ]
+    arrow = {True: " ↑", False: " ↓", None: ""}
+    heading = [
+        f"{task} {name.replace('_', ', ').replace(', scaled', ' scaled')}{arrow[d]}" for task, name, d in columns
+    ]
+    lines = [["", *heading, f"Delta % to {found['delta_against']}"]]
+    for row in found["rows"]:
+        values = [row["scores"].get(task, {}).get(name) for task, name, _ in columns]
+        figures = ["-" if v is None else f"{v:.3f}" for v in values]
+        lines.append([row["method"], *figures, "-" if row["delta"] is None else f"{row['delta']:+.1f}"])
+    rule = ["---", *["---:"] * len(heading), "---:"]
+    return "".join(f"| {' | '.join(line)} |\n" for line in (lines[0], rule, *lines[1:]))
+
+
+def before_after(before: Path, after: Path, frames: DataSettings, classes: str, count: int = 3) -> render.Picture:
+    """A few frames of the target as two networks see them, above the labels where there are some.
+
+    Args:
+        before: folder of the first network.
+        after: of the second.
+        frames: the target's, or its labelled ones.
+        classes: class list of the networks.
+        count: frames, evenly spread.
+    """
+    networks = {"before": TrainedNetwork(run=before), "adapted": TrainedNetwork(run=after)}
+    tasks = list(networks["adapted"].tasks.values())
+    source = DATASETS[frames.dataset]
+    labelled = [task.name for task in tasks if task.name in source.labels]
+    dataset = make_dataset(frames, labelled, classes, "val" if source.validation else "train")
+    length = len(dataset)  # type: ignore[arg-type]
+    cells: list[tuple[str, render.Picture]] = []
+    for k in range(min(count, length)):
+        sample = dataset[(2 * k + 1) * length // (2 * min(count, length))]
+        image = render.rgb(sample.image.permute(1, 2, 0).numpy())
+        for title, network in networks.items():
+            found = network.predict(np.ascontiguousarray(image), [task.name for task in tasks])
+            cells.append((title, image))
+            cells += [(f"{task.name}, {title}", task.paint(found[task.name])) for task in tasks]
+        if labelled:
+            cells += [(sample.name[-40:], image), *_labels(sample, tasks)]
+    for network in networks.values():
+        network.close()
+    return render.panel(cells, columns=1 + len(tasks))
+
+
+def _labels(sample: Sample, tasks: Sequence[Task]) -> Iterator[tuple[str, render.Picture]]:
+    for task in tasks:
+        label = sample.labels.get(task.name)
+        blank = np.zeros((*sample.image.shape[-2:], 3), np.uint8)
+        yield f"{task.name}, label", blank if label is None else task.paint(label_array(task, label))
