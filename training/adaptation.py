@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
+from torch.utils.data import Dataset
+
+from densemtl_core.data.sample import Sample
 from densemtl_core.errors import InputError
 from densemtl_core.learning.adaptation import Adaptation, AdaptationTerm, TargetObjective
 from densemtl_core.learning.adversarial import AdversarialAlignment
 from densemtl_core.learning.cross_task_consistency import EdgeAgreement, NormalAgreement
 from densemtl_core.learning.self_supervised import SelfSupervisedDepth
 from densemtl_core.learning.self_training import SelfTraining
+from densemtl_core.runtime.backends.base import working_size
 from densemtl_core.tasks import DepthTask, EdgesTask, NormalsTask, SemanticTask, Task
 from training.adaptation_settings import AdaptationSettings
+from training.data_settings import DataSettings
+from training.datasets import make_dataset
 from training.objectives import make_pose
 from training.settings import Settings
 
-__all__ = ["make_adaptation"]
+__all__ = ["make_adaptation", "open_target", "target_frames", "with_target_aspect"]
 
 AnyTask = TypeVar("AnyTask", bound=Task)
 
@@ -36,12 +44,45 @@ def make_adaptation(settings: Settings, tasks: Sequence[Task], fresh: bool = Tru
     if how is None:
         return None
     terms = dict(_terms(settings, how, tasks, fresh))
-    if not terms:
+    if not terms and how.restyle is None:
         raise InputError(
-            "adaptation learns nothing: give at least one of adaptation.adversarial, self_training, agreement and "
-            "photometric, e.g. adaptation.self_training={}"
+            "adaptation learns nothing: give at least one of adaptation.restyle, adversarial, self_training, agreement "
+            "and photometric, e.g. adaptation.self_training={}"
         )
     return Adaptation(terms, how.restyle)
+
+
+def target_frames(settings: Settings) -> DataSettings:
+    """How the target's frames are prepared: to the size of the source's, unless they have one of their own."""
+    how = settings.adaptation
+    assert how is not None  # noqa: S101  (narrows the type)
+    return replace(how.target, size=how.target.size or settings.data.crop or settings.data.size)
+
+
+def open_target(frames: DataSettings, classes: str) -> Dataset[Sample]:
+    """The target's training frames, without labels; what is refused is told by its key among the settings."""
+    try:
+        return make_dataset(frames, [], classes, "train")
+    except InputError as error:
+        raise InputError(re.sub(r"^data\.", "adaptation.target.", str(error))) from None
+
+
+def with_target_aspect(settings: Settings) -> Settings:
+    """The sizes that ``adaptation.keep_aspect`` asks for, of the target's first frame; other settings as they are.
+
+    Raises:
+        InputError: no such frame (see `training.datasets.make_dataset`), or nothing to take the number of pixels from.
+    """
+    how = settings.adaptation
+    if how is None or not how.keep_aspect:
+        return settings
+    if settings.data.size is None or settings.data.crop or how.target.crop:
+        raise InputError("adaptation.keep_aspect needs data.size, and no crop: whole frames keep their aspect")
+    frames = open_target(replace(how.target, size=None, frames=[], cache=None), settings.class_list)
+    height, width = frames[0].image.shape[-2:]
+    size = list(working_size((height, width), (settings.data.size[0], settings.data.size[1]), "aspect"))
+    target = replace(how, keep_aspect=False, target=replace(how.target, size=size))
+    return replace(settings, data=replace(settings.data, size=size), adaptation=target)
 
 
 def _terms(
@@ -56,6 +97,7 @@ def _terms(
                 width=adversarial.width,
                 downscale=adversarial.downscale,
                 lr=adversarial.lr,
+                heads=adversarial.heads,
             ),
         )
     if (training := how.self_training) is not None:

@@ -24,12 +24,14 @@ class AdversarialSettings:
         width: of the discriminators (published: 64).
         downscale: how much smaller than the image their pictures are (published: 1).
         lr: theirs (published: 1e-4).
+        heads: outputs a task that are aligned, the final one first (published: 2); some networks have only one.
     """
 
     weight: float = 0.005
     width: int = 64
     downscale: int = 1
     lr: float = 1e-4
+    heads: int = 2
 
 
 @dataclass
@@ -94,6 +96,8 @@ class AdaptationSettings:
         validation: labelled frames of the target domain, by which rows are compared; null: the target's own
             validation split, where it has one.
         classes: class list in which classes are judged on the target; null = the data set's own.
+        keep_aspect: take ``data.size`` as a number of pixels, and give both domains the sides that the target's camera
+            has for so many, as the network will see it when it runs.
         source_steps: steps on the labelled source alone that ``--sim-to-real`` begins with if there is no ``start``.
         restyle: largest share of low frequencies in which the source's pictures take over the target's light and
             colours (published: 0.01 to 0.09); null = off.
@@ -106,6 +110,7 @@ class AdaptationSettings:
     target: DataSettings = field(default_factory=DataSettings)
     validation: DataSettings | None = None
     classes: str | None = None
+    keep_aspect: bool = False
     source_steps: int = 0
     restyle: float | None = None
     adversarial: AdversarialSettings | None = None

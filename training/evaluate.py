@@ -35,7 +35,7 @@ from training.datasets import DATASETS, make_dataset
 from training.settings import DataSettings
 from training.trained_network import TrainedNetwork
 
-__all__ = ["Protocol", "evaluate_network", "label_protocol", "main"]
+__all__ = ["Protocol", "as_judged", "evaluate_network", "label_protocol", "main"]
 
 STREET_SIZE, STREET_SAMPLES = (192, 320), 128
 SHARED = {"vkitti2": "vkitti8"}
@@ -115,7 +115,7 @@ def evaluate_network(
         Task name to scores. Metric depth is also scored with each image scaled to its label's median
         (``..._median_scaled``): its shape, apart from its scale. Classes have their own ``IoU`` each.
     """
-    judges = {task.name: _judge(task, protocol) for task in tasks}
+    judges = {task.name: as_judged(task, protocol) for task in tasks}
     metrics: dict[str, Metric] = {}
     shapes: dict[str, Metric] = {}
     for sample in samples:
@@ -247,7 +247,7 @@ def _evaluate(given: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _judge(task: Task, protocol: Protocol) -> Task:
+def as_judged(task: Task, protocol: Protocol) -> Task:
     """A task as it is judged: one with classes gets those of the protocol."""
     config: Mapping[str, Any] = task.config()
     if not config.get("class_names") or protocol.classes is None:

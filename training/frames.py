@@ -1,4 +1,4 @@
-"""Pictures to predict on: image files, a folder, a video, or the procedural street world."""
+"""Pictures to predict on: image files, a folder, a video, a rosbag2, or the procedural street world."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 
 from densemtl_core.data.folder import ImageFolder
 from densemtl_core.data.image_files import IMAGE_SUFFIXES, read_rgb
+from densemtl_core.data.rosbag import BAG_SUFFIXES, Rosbag
 from densemtl_core.data.sample import Sample
 from densemtl_core.data.street import StreetWorld
 from densemtl_core.data.video import Video
@@ -68,15 +69,21 @@ class Frames:
 
 
 def open_frames(
-    inputs: Sequence[str], *, stride: int = 1, limit: int | None = None, size: tuple[int, int] | None = None
+    inputs: Sequence[str],
+    *,
+    stride: int = 1,
+    limit: int | None = None,
+    size: tuple[int, int] | None = None,
+    topic: str | None = None,
 ) -> Frames:
     """Find the pictures.
 
     Args:
-        inputs: ``street``, one folder, one video, or image files.
+        inputs: ``street``, one folder, one video, one rosbag2, or image files.
         stride: take every so many.
         limit: at most so many; None = all (of the street world, which has no end, 16).
         size: ``(H, W)``.
+        topic: of a bag; None = its only camera.
 
     Raises:
         InputError: nothing there, no picture in it, or a number that cannot be.
@@ -93,7 +100,15 @@ def open_frames(
     paths = [Path(text) for text in inputs]
     gone = [path for path in paths if not path.exists()]
     if gone:
-        raise InputError(f"{gone[0]}: no such file or folder; give images, a folder, a video, or: street")
+        raise InputError(f"{gone[0]}: no such file or folder; give images, a folder, a video, a bag, or: street")
+    if len(paths) == 1 and ((paths[0] / "metadata.yaml").is_file() or paths[0].suffix in BAG_SUFFIXES):
+        bag = Rosbag(root=paths[0], topic=topic, stride=stride)
+        indices = range(len(bag) if limit is None else min(limit, len(bag)))
+        numbers = [bag.items[k] for k in indices]
+        sources = [f"{paths[0]}:{bag.topic}#{n}" for n in numbers]
+        return Frames(bag, indices, [f"frame_{n:06d}" for n in numbers], sources, size, RATE)
+    if topic is not None:
+        raise InputError(f"--topic {topic} is of a rosbag2; {paths[0]} is none")
     if len(paths) == 1 and paths[0].is_file() and paths[0].suffix.lower() not in IMAGE_SUFFIXES:
         video = Video(root=paths[0], stride=stride)
         indices = range(len(video) if limit is None else min(limit, len(video)))

@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m training.predict", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("inputs", nargs="+", metavar="IMAGE|FOLDER|VIDEO|street", help="what to look at")
+    parser.add_argument("inputs", nargs="+", metavar="IMAGE|FOLDER|VIDEO|BAG|street", help="what to look at")
     network = parser.add_mutually_exclusive_group()
     network.add_argument("--bundle", type=Path, help="bundle's folder; default: the one that ships")
     network.add_argument("--run", type=Path, help="instead, a run folder of training.train")
@@ -44,11 +44,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--video", action="store_true", help="also write panels.mp4")
     parser.add_argument("--stride", type=int, default=1, help="take every n-th picture (default: %(default)s)")
     parser.add_argument("--limit", type=int, help="at most so many (default: all; 16 of the street world)")
+    parser.add_argument("--topic", help="of a rosbag2 with several cameras")
     parser.add_argument("--size", metavar="HxW", help="resize pictures first (default: as they are; street: 192x320)")
     parser.add_argument("--threads", type=int, help="CPU threads of the network")
     given = parser.parse_args(arguments)
     try:
-        frames = open_frames(given.inputs, stride=given.stride, limit=given.limit, size=_size(given.size))
+        size = _size(given.size)
+        frames = open_frames(given.inputs, stride=given.stride, limit=given.limit, size=size, topic=given.topic)
         if not (given.panel or given.raw or given.video):
             raise InputError("--no-panel leaves nothing to write; add --raw or --video")
         if given.threads is not None and given.threads < 1:

@@ -16,7 +16,7 @@ from densemtl_core.learning.checkpoint import save_checkpoint
 from densemtl_core.learning.evaluation import gather_metrics, judge
 from densemtl_core.learning.trainer import Trainer, read_history
 from densemtl_core.models import DenseMTL, ModelDescription, build_model
-from training.adaptation import make_adaptation
+from training.adaptation import make_adaptation, open_target, target_frames
 from training.checks import check_settings
 from training.curves import Curves
 from training.datasets import DATASETS, batches, make_dataset
@@ -27,12 +27,14 @@ from training.run_folder import open_run, refuse_unfit, tell_changes, write_sett
 from training.settings import Settings
 from training.starting_weights import load_encoder, start_from
 
-__all__ = ["run"]
+__all__ = ["open_training_sets", "run"]
 
 log = logging.getLogger("densemtl.train")
 
 
-def run(settings: Settings, out: Path, resume: str | None = None) -> dict[str, dict[str, float]]:
+def run(
+    settings: Settings, out: Path, resume: str | None = None, size: Sequence[int] | None = None
+) -> dict[str, dict[str, float]]:
     """Train, evaluate, and write the run folder.
 
     Args:
@@ -40,6 +42,8 @@ def run(settings: Settings, out: Path, resume: str | None = None) -> dict[str, d
         out: folder for ``config.yaml``, ``provenance.json``, ``checkpoints/``, ``history.jsonl``, ``tensorboard/``,
             ``panels/``, and at the end ``model.safetensors``, ``model.json``, ``metrics.json``.
         resume: ``last``, or the path of a checkpoint; None starts afresh.
+        size: ``(H, W)`` of the frames that the network is made for; None: those of the target domain where the run
+            adapts to one, else those of ``data``.
 
     Returns:
         Validation scores of the final weights (of their moving average, if there is one); on other processes than
@@ -54,12 +58,8 @@ def run(settings: Settings, out: Path, resume: str | None = None) -> dict[str, d
     tasks = settings.made_tasks()
     model = build_model(settings.preset, tasks)
     names = [task.name for task in tasks]
-    # What is learnt from video asks for no label.
-    unlabelled = settings.self_supervised.task if settings.self_supervised else None
-    learnt = [name for name in names if name != unlabelled]
-    train_set = make_dataset(settings.data, learnt, settings.class_list, "train")
+    train_set, target_set = open_training_sets(settings)
     validation_set = _validation_set(settings, names)
-    target_set = _target_set(settings)
     objective = make_objective(settings, tasks, fresh=resume is None)
     adaptation = make_adaptation(settings, tasks, fresh=resume is None)
     if resume is None:
@@ -69,7 +69,16 @@ def run(settings: Settings, out: Path, resume: str | None = None) -> dict[str, d
         if fabric.is_global_zero:
             stack.enter_context(open_run(out, fresh=resume is None))
         stack.enter_context(progress)
-        trainer = Trainer(fabric, model, objective, settings.run, settings.optimisation, out, adaptation=adaptation)
+        trainer = Trainer(
+            fabric,
+            model,
+            objective,
+            settings.run,
+            settings.optimisation,
+            out,
+            adaptation=adaptation,
+            begun=bool(settings.start),
+        )
         if resume is not None:
             trainer.resume(None if resume == "last" else Path(resume))
             progress.first = trainer.step
@@ -116,8 +125,8 @@ def run(settings: Settings, out: Path, resume: str | None = None) -> dict[str, d
         trainer.fit(train_set, target_set, validate=validate)
         scores = validate(quick=False)
     if fabric.is_global_zero:
-        size = _input_size(settings, train_set)
-        save_checkpoint(out, trainer.judged, ModelDescription(settings.preset, tasks, size))
+        made_for = size or _input_size(settings, train_set if target_set is None else target_set)
+        save_checkpoint(out, trainer.judged, ModelDescription(settings.preset, tasks, (made_for[0], made_for[1])))
         report = {
             "dataset": _described(settings, validation_set),
             "classes": settings.class_list,
@@ -138,11 +147,19 @@ def _start(model: DenseMTL, settings: Settings) -> None:
         log.warning("encoder starts from RANDOM weights; pretrained ones (encoder_weights=FILE) learn much faster")
 
 
-def _target_set(settings: Settings) -> Dataset[Sample] | None:
-    """The target domain's frames, of the size of the source's."""
+def open_training_sets(settings: Settings) -> tuple[Dataset[Sample], Dataset[Sample] | None]:
+    """What a run learns from: labelled samples, and the target domain's frames where it adapts to one.
+
+    Raises:
+        InputError: see `make_dataset`.
+    """
+    # What is learnt from video asks for no label.
+    unlabelled = settings.self_supervised.task if settings.self_supervised else None
+    learnt = [task.name for task in settings.made_tasks() if task.name != unlabelled]
+    labelled = make_dataset(settings.data, learnt, settings.class_list, "train")
     if settings.adaptation is None:
-        return None
-    return make_dataset(settings.adaptation.target, [], settings.class_list, "train")
+        return labelled, None
+    return labelled, open_target(target_frames(settings), settings.class_list)
 
 
 def _validation_set(settings: Settings, names: Sequence[str]) -> Dataset[Sample] | None:
@@ -173,7 +190,7 @@ def _described(settings: Settings, dataset: Dataset[Sample] | None) -> str:
 
 def _input_size(settings: Settings, dataset: Dataset[Sample]) -> tuple[int, int]:
     """The frames that the network was made for."""
-    data = settings.data
+    data = settings.data if settings.adaptation is None else target_frames(settings)
     height, width = data.size if data.size is not None else dataset[0].image.shape[-2:]
     return int(height), int(width)
 

@@ -21,15 +21,18 @@ from typing import Any
 
 import cv2
 
-from densemtl_core.errors import InputError
-from densemtl_core.learning.trainer import checkpoints
+from densemtl_core.errors import InputError, did_you_mean
+from densemtl_core.learning.batch_stream import batch_stream
+from densemtl_core.learning.checkpoint import load_checkpoint
+from densemtl_core.learning.trainer import checkpoints, read_history
+from training.adaptation import make_adaptation, target_frames
 from training.checks import check_settings
 from training.data_settings import DataSettings
 from training.datasets import DATASETS
-from training.run import run
-from training.run_folder import claimed
+from training.run import open_training_sets, run
+from training.run_folder import claimed, refuse_unfit
 from training.settings import Settings
-from training.sim_to_real_report import Judged, before_after, judge_row, report, table
+from training.sim_to_real_report import Judged, before_after, judge_row, labelled_frames, report, table
 from training.starting_weights import start_folder
 
 __all__ = ["BRANCHES", "Branch", "branches", "sim_to_real", "validation_of"]
@@ -56,13 +59,18 @@ class Branch:
 
 
 def validation_of(settings: Settings) -> DataSettings | None:
-    """Labelled frames of the target domain to judge by; None where there are none."""
+    """Labelled frames of the target domain to judge by; None where there are none.
+
+    Raises:
+        InputError: their data set is unknown.
+    """
     how = settings.adaptation
     assert how is not None  # noqa: S101  (narrows the type)
-    given = how.validation or how.target
+    given = how.validation or target_frames(settings)
     source = DATASETS.get(given.dataset)
     if source is None:
-        return given  # refused where it is opened
+        hint, key = did_you_mean(given.dataset, DATASETS), "validation" if how.validation else "target"
+        raise InputError(f"adaptation.{key}.dataset is {given.dataset!r}; {hint}known: {', '.join(DATASETS)}")
     if not source.labels or given.validation == 0:
         return None
     return replace(given, frames=[], flip=0.0, colour=0.0, crop=None)
@@ -101,7 +109,7 @@ def branches(settings: Settings, out: Path, wanted: Sequence[str] | None = None)
         made.append(Branch("source", "start", begin))
         start = str(out / "source")
     begun: dict[str, Any] = {"start": start, "encoder_weights": None if start else settings.encoder_weights}
-    of_target = replace(how.target, validation=0, frames=[])
+    of_target = replace(target_frames(settings), validation=0, frames=[])
     possible = {
         "source_only": Branch("source_only", "source only", replace(plain, **begun)),
         "adapted": Branch("adapted", "adapted", replace(plain, adaptation=how, **begun)),
@@ -125,22 +133,53 @@ def sim_to_real(
         A row a branch, and one for the start.
     """
     todo = branches(settings, out, wanted)
-    for branch in todo:
-        check_settings(branch.settings)
+    refuse_unfit(out, fresh=False)
+    if checkpoints(out):
+        raise InputError(f"{out} holds a single run, not those of --sim-to-real; give another --out")
     if resume is None and any(checkpoints(out / branch.name) for branch in todo):
         raise InputError(f"{out} holds a run already; go on with --resume last, or give another --out")
+    _look_ahead(settings, out, todo)
     with claimed(out, ".sim_to_real") as ours:
         if not ours:
             raise InputError(f"another process is at work in {out}; wait for it, or give another --out")
         for number, branch in enumerate(todo, 1):
             folder = out / branch.name
             steps = branch.settings.run.steps
-            if (folder / "metrics.json").is_file():
+            if _finished(branch, out):
                 log.info("[%d/%d] %s: done before", number, len(todo), branch.title)
                 continue
             log.info("[%d/%d] %s: %d steps", number, len(todo), branch.title, steps)
-            run(branch.settings, folder, "last" if checkpoints(folder) else None)
+            # All of them for the target's frames, on which they are compared.
+            size = target_frames(settings).size
+            run(branch.settings, folder, "last" if checkpoints(folder) else None, size)
         return _verdict(settings, out, todo)
+
+
+def _finished(branch: Branch, out: Path) -> bool:
+    """Whether a branch has been run to its end; with more steps than before it goes on."""
+    folder = out / branch.name
+    done = max((record["step"] for record in read_history(folder)), default=0)
+    return (folder / "metrics.json").is_file() and done == branch.settings.run.steps
+
+
+def _look_ahead(settings: Settings, out: Path, todo: Sequence[Branch]) -> None:
+    """Open everything that a branch or the verdict will read: what is wrong with it shows now, not after hours."""
+    how = settings.adaptation
+    assert how is not None  # noqa: S101  (narrows the type)
+    tasks = settings.made_tasks()
+    for branch in todo:
+        check_settings(branch.settings)
+        if _finished(branch, out):
+            continue
+        make_adaptation(branch.settings, tasks, fresh=False)
+        for what, dataset in zip(("the data set", "the target"), open_training_sets(branch.settings), strict=True):
+            if dataset is not None:
+                batch_stream(dataset, settings.run.batch, 0, range(0), what=what)  # refuses what is too short
+    if (validation := validation_of(settings)) is not None:
+        _, protocol, _ = labelled_frames(tasks, validation, how.classes)
+        if settings.start is not None:
+            _, begun = load_checkpoint(start_folder(settings.start))
+            labelled_frames(begun.tasks, validation, protocol.classes)
 
 
 def _verdict(settings: Settings, out: Path, done: Sequence[Branch]) -> list[Judged]:
@@ -151,16 +190,22 @@ def _verdict(settings: Settings, out: Path, done: Sequence[Branch]) -> list[Judg
     folders = [(branch.title, out / branch.name) for branch in done]
     if settings.start is not None:
         folders.insert(0, ("start", start_folder(settings.start)))
-    rows = [judge_row(title, folder, validation, how.classes) for title, folder in folders]
-    found = report(rows, settings, validation)
+    classes = how.classes
+    if validation is not None:  # what the start would be judged in alone may be other classes
+        _, protocol, _ = labelled_frames(settings.made_tasks(), validation, classes)
+        classes = protocol.classes
+    rows = [judge_row(title, folder, validation, classes) for title, folder in folders]
+    found = report(rows, settings, validation, classes)
     (out / REPORT).write_text(json.dumps(found, indent=1).replace("NaN", "null") + "\n")
     text = table(found)
     (out / "table.md").write_text(text)
     print(text, end="")
     adapted = next((folder for title, folder in folders if title == "adapted"), None)
     if adapted is not None:
-        before = next(folder for title, folder in folders if title in ("source only", "start"))
-        picture = before_after(before, adapted, validation or how.target, settings.class_list)
+        before = next((folder for title, folder in folders if title in ("source only", "start")), None)
+        networks = {"adapted": adapted} if before is None else {"before": before, "adapted": adapted}
+        frames = validation or target_frames(settings)
+        picture = before_after(networks, frames, settings.class_list, classes, labelled=validation is not None)
         cv2.imwrite(str(out / "panel.png"), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
         log.info("pictures before and after: %s", out / "panel.png")
         log.info("the adapted network: %s; pack it with: python deploy/compile.py --checkpoint %s", adapted, adapted)

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch.utils.data import Dataset
 
 from densemtl_core import render
 from densemtl_core.data.sample import Sample
+from densemtl_core.errors import InputError
 from densemtl_core.metrics import relative_gain
 from densemtl_core.tasks import Task
 from training.data_settings import DataSettings
 from training.datasets import DATASETS, make_dataset
-from training.evaluate import evaluate_network, label_protocol
+from training.evaluate import Protocol, as_judged, evaluate_network, label_protocol
 from training.panels import label_array
 from training.provenance import provenance
 from training.settings import Settings
 from training.trained_network import TrainedNetwork
 
-__all__ = ["BASELINE", "Judged", "before_after", "judge_row", "report", "table"]
+__all__ = ["BASELINE", "Judged", "before_after", "judge_row", "labelled_frames", "report", "table"]
 
 BASELINE = "source only"
 SHOWN = {"RMSE": ("AbsRel", "AbsRel_median_scaled"), "macroF1": ("odsF",)}
@@ -57,10 +59,7 @@ def judge_row(title: str, folder: Path, validation: DataSettings | None, classes
     if validation is None:
         return Judged(title, str(folder), {}, {})
     network = TrainedNetwork(run=folder)
-    tasks = [t for t in network.tasks.values() if t.name in DATASETS[validation.dataset].labels]
-    protocol = label_protocol(tasks, validation.dataset, classes)
-    names = [task.name for task in tasks]
-    dataset = make_dataset(validation, names, protocol.classes or "cityscapes19", "val")
+    tasks, protocol, dataset = labelled_frames(list(network.tasks.values()), validation, classes)
     length = len(dataset)  # type: ignore[arg-type]
     scores = evaluate_network(network, tasks, (dataset[i] for i in range(length)), protocol)
     network.close()
@@ -68,13 +67,30 @@ def judge_row(title: str, folder: Path, validation: DataSettings | None, classes
     return Judged(title, str(folder), scores, {name: (m.primary, m.higher_is_better) for name, m in metrics.items()})
 
 
-def report(rows: Sequence[Judged], settings: Settings, validation: DataSettings | None) -> dict[str, Any]:
+def labelled_frames(
+    tasks: Sequence[Task], validation: DataSettings, classes: str | None
+) -> tuple[list[Task], Protocol, Dataset[Sample]]:
+    """What a network is judged on: the tasks that have labels, in which classes, and the frames.
+
+    Raises:
+        InputError: the network's classes cannot be compared with the labels', or see `make_dataset`.
+    """
+    judged = [task for task in tasks if task.name in DATASETS[validation.dataset].labels]
+    protocol = label_protocol(judged, validation.dataset, classes)
+    names = [task.name for task in judged]
+    return judged, protocol, make_dataset(validation, names, protocol.classes or "cityscapes19", "val")
+
+
+def report(
+    rows: Sequence[Judged], settings: Settings, validation: DataSettings | None, classes: str | None
+) -> dict[str, Any]:
     """Everything that was found, as plain data.
 
     Args:
         rows: of `judge_row`.
         settings: of the whole.
         validation: what the rows were judged on.
+        classes: class list in which they were.
 
     Returns:
         ``rows``: ``method``, ``folder``, ``scores``, and ``delta``, the mean relative gain in percent over the row
@@ -86,11 +102,11 @@ def report(rows: Sequence[Judged], settings: Settings, validation: DataSettings 
         "source": settings.data.dataset,
         "target": None if how is None else how.target.dataset,
         "judged_on": None if validation is None else asdict(validation),
-        "classes": None if how is None else how.classes,
+        "classes": classes,
         "seed": settings.run.seed,
         "steps": settings.run.steps,
         "delta_against": reference.title,
-        "primary": {task: list(value) for task, value in reference.primary.items()},
+        "primary": {task: list(value) for row in rows for task, value in row.primary.items()},
         "rows": [
             {"method": row.title, "folder": row.folder, "scores": row.scores, "delta": _delta(row, reference)}
             for row in rows
@@ -115,7 +131,7 @@ def table(found: Mapping[str, Any]) -> str:
         (task, name, higher if name == primary else None)
         for task, (primary, higher) in found["primary"].items()
         for name in (primary, *SHOWN.get(primary, ()))
-        if name in found["rows"][0]["scores"].get(task, {})
+        if any(name in row["scores"].get(task, {}) for row in found["rows"])
     ]
     arrow = {True: " ↑", False: " ↓", None: ""}
     heading = [
@@ -130,35 +146,55 @@ def table(found: Mapping[str, Any]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in (lines[0], rule, *lines[1:]))
 
 
-def before_after(before: Path, after: Path, frames: DataSettings, classes: str, count: int = 3) -> render.Picture:
-    """A few frames of the target as two networks see them, above the labels where there are some.
+def before_after(
+    folders: Mapping[str, Path], frames: DataSettings, classes: str, judged: str | None, labelled: bool, count: int = 3
+) -> render.Picture:
+    """A few frames of the target as several networks see them, above the labels where there are some.
 
     Args:
-        before: folder of the first network.
-        after: of the second.
-        frames: the target's, or its labelled ones.
-        classes: class list of the networks.
+        folders: title to folder of a network; the last one's tasks are shown.
+        frames: the target's training frames, or its labelled ones.
+        classes: class list of the adapted network, in which labels are shown where they can be told in it.
+        judged: class list in which they are judged, and shown otherwise.
+        labelled: these are the labelled ones.
         count: frames, evenly spread.
     """
-    networks = {"before": TrainedNetwork(run=before), "adapted": TrainedNetwork(run=after)}
-    tasks = list(networks["adapted"].tasks.values())
-    source = DATASETS[frames.dataset]
-    labelled = [task.name for task in tasks if task.name in source.labels]
-    dataset = make_dataset(frames, labelled, classes, "val" if source.validation else "train")
+    networks = {title: TrainedNetwork(run=folder) for title, folder in folders.items()}
+    tasks = list(networks[list(networks)[-1]].tasks.values())
+    wanted = [task.name for task in tasks if labelled and task.name in DATASETS[frames.dataset].labels]
+    # As the camera saw them: neither mirrored nor changed.
+    plain = replace(frames, frames=[], flip=0.0, colour=0.0, crop=None)
+    split, protocol = "val" if labelled else "train", Protocol(None)
+    try:
+        dataset = make_dataset(plain, wanted, classes, split)
+    except InputError:
+        if judged is None:
+            raise
+        dataset, protocol = make_dataset(plain, wanted, judged, split), Protocol(judged)
     length = len(dataset)  # type: ignore[arg-type]
     cells: list[tuple[str, render.Picture]] = []
     for k in range(min(count, length)):
         sample = dataset[(2 * k + 1) * length // (2 * min(count, length))]
         image = render.rgb(sample.image.permute(1, 2, 0).numpy())
         for title, network in networks.items():
-            found = network.predict(np.ascontiguousarray(image), [task.name for task in tasks])
+            # A network that came from elsewhere may not have all tasks.
+            own = [task.name for task in tasks if task.name in network.tasks]
+            found = network.predict(np.ascontiguousarray(image), own)
+            blank = np.zeros_like(image)
             cells.append((title, image))
-            cells += [(f"{task.name}, {title}", task.paint(found[task.name])) for task in tasks]
-        if labelled:
-            cells += [(sample.name[-40:], image), *_labels(sample, tasks)]
+            cells += [(f"{t.name}, {title}", _painted(network, t, found, blank)) for t in tasks]
+        if wanted:
+            cells += [(sample.name[-40:], image), *_labels(sample, [as_judged(task, protocol) for task in tasks])]
     for network in networks.values():
         network.close()
     return render.panel(cells, columns=1 + len(tasks))
+
+
+def _painted(
+    network: TrainedNetwork, task: Task, found: Mapping[str, Any], otherwise: render.Picture
+) -> render.Picture:
+    """What a network found, in the colours of its own classes."""
+    return network.tasks[task.name].paint(found[task.name]) if task.name in found else otherwise
 
 
 def _labels(sample: Sample, tasks: Sequence[Task]) -> Iterator[tuple[str, render.Picture]]:

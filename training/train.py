@@ -21,10 +21,11 @@ from omegaconf import OmegaConf
 
 from densemtl_core.errors import InputError
 from densemtl_core.learning.trainer import checkpoints
+from training.adaptation import with_target_aspect
 from training.checks import check_settings
 from training.run import run
 from training.settings import read_settings
-from training.sim_to_real import BRANCHES, sim_to_real
+from training.sim_to_real import BRANCHES, branches, sim_to_real
 from training.targets import sniff
 
 __all__ = ["main", "run"]
@@ -68,14 +69,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             torch.set_num_threads(given.threads)
         config, overrides = _adapting(given) if given.sim_to_real else _plain(given)
         settings = read_settings(config, overrides)
+        rows = given.rows.split(",") if given.rows else None
         if given.dry_run:
-            check_settings(settings)
+            for checked in [b.settings for b in branches(settings, out, rows)] if given.sim_to_real else [settings]:
+                check_settings(checked)
             print(OmegaConf.to_yaml(OmegaConf.structured(settings)), end="")
         elif given.sim_to_real:
-            rows = given.rows.split(",") if given.rows else None
-            sim_to_real(settings, out, given.resume, rows)
+            sim_to_real(with_target_aspect(settings), out, given.resume, rows)
         else:
-            run(settings, out, given.resume)
+            run(with_target_aspect(settings), out, given.resume)
     except (InputError, FloatingPointError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -55,7 +55,8 @@ def _jump(inverse: Tensor, step: float) -> Tensor:
     """Depth discontinuities between neighbours along the last axis.
 
     Inverse depth is linear over the image of a plane, however steeply the plane runs away. A discontinuity is a
-    difference that neither of the two adjoining differences explains; a crease is explained by one of them.
+    difference that neither of the two adjoining differences explains; a crease is explained by one of them. Two pixels
+    of equal depth have none, also between two steps or beside one at the border.
 
     Args:
         inverse: ``(..., n)`` 1 / metres, 0 = no surface, NaN = unknown.
@@ -69,7 +70,7 @@ def _jump(inverse: Tensor, step: float) -> Tensor:
     before = (slope - torch.cat([unknown, slope[..., :-1]], -1)).abs()
     after = (slope - torch.cat([slope[..., 1:], unknown], -1)).abs()
     excess = torch.fmin(before, after)  # ignores NaN
-    excess = torch.where(excess.isnan(), slope.abs(), excess)
+    excess = torch.fmin(excess, slope.abs())
     nearest = torch.maximum(inverse[..., 1:], inverse[..., :-1])
     return (excess > nearest * (step / (1 + step))) & slope.isfinite()
 

@@ -82,7 +82,8 @@ class AdversarialAlignment(AdaptationTerm):
             discriminators guess), and ``discriminator``, theirs (2 ln 2 where they do).
 
         Raises:
-            InputError: the source lacks a task's label, which gives the scale.
+            InputError: the source lacks a task's label, which gives the scale; the images are too small; the network
+                has fewer heads than are aligned.
         """
         height, width = step.source.image.shape[-2:]
         size = (height // self.downscale, width // self.downscale)
@@ -98,11 +99,14 @@ class AdversarialAlignment(AdaptationTerm):
                 raise InputError(
                     f"adversarial adaptation of {task.name}: {step.source.name or 'the source'} has no such label"
                 )
-            heads = zip(
-                step.source_outputs[task.name][: self.heads], step.target_outputs[task.name][: self.heads], strict=True
-            )
+            sources, targets = (outputs[task.name] for outputs in (step.source_outputs, step.target_outputs))
+            if len(sources) < self.heads:
+                raise InputError(
+                    f"adversarial adaptation of {task.name}: {self.heads} heads are to be aligned, but the network has "
+                    f"{len(sources)}; set adversarial.heads={len(sources)}"
+                )
             judges: Any = self.discriminators[task.name]
-            for judge, (source, target) in zip(judges, heads, strict=True):
+            for judge, source, target in zip(judges, sources, targets, strict=False):
                 seen_source, seen_target = (
                     task.alignment_map(task.resize(raw, size), label) for raw in (source.detach(), target)
                 )

@@ -51,7 +51,8 @@ class NormalAgreement(AdaptationTerm):
         raw_depth, raw_normals = (
             task.resize(step.target_outputs[task.name][0], size) for task in (self.depth, self.normals)
         )
-        metres = self.depth.metres(raw_depth)
+        # A depth of zero has no normal, and its gradient would be NaN; a camera sees nothing nearer than a centimetre.
+        metres = self.depth.metres(raw_depth).clamp(min=0.01)
         implied = normals_from_depth(metres, self._intrinsics(step))
         with torch.no_grad():
             rule = EdgeRule(classes=False)

@@ -34,7 +34,7 @@ class Optimisation:
             ``constant``.
         step_at: share of the run after which ``step`` falls (published: 30k of 40k).
         warmup: share of the run over which the rate rises linearly from near zero.
-        clip: largest gradient norm; 0 = no limit.
+        clip: largest norm of the gradient of all that is trained, discriminators too; 0 = no limit.
     """
 
     optimiser: str = "adamw"

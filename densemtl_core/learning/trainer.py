@@ -124,6 +124,7 @@ class Trainer:
         folder: for ``checkpoints/`` and ``history.jsonl``.
         record: called on the first process with every record of the history, for a progress line or curves.
         adaptation: what the network learns from a target domain; `fit` then needs its frames.
+        begun: the network has learnt something before, which a moving average should not forget at once.
 
     Attributes:
         step: updates done.
@@ -140,6 +141,7 @@ class Trainer:
         folder: Path,
         record: Callable[[Mapping[str, float]], None] = lambda record: None,
         adaptation: Adaptation | None = None,
+        begun: bool = False,
     ) -> None:
         if settings.steps < 1 or settings.batch < 1 or settings.log_every < 1 or settings.checkpoint_every < 1:
             raise InputError("steps, batch, log_every and checkpoint_every must be at least 1")
@@ -156,7 +158,7 @@ class Trainer:
         )
         # The average is taken of the bare network: Fabric's wrapper only changes how it is called.
         self.bare = model
-        self.average = WeightAverage(model, settings.average) if settings.average else None
+        self.average = WeightAverage(model, settings.average, not begun) if settings.average else None
         teacher = None if self.average is None else self.average.model.to(fabric.device)
         self.learner, self.optimiser = fabric.setup(Learner(model, objective, adaptation, teacher), optimiser)
         self.step = 0

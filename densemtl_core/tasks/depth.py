@@ -18,6 +18,8 @@ __all__ = ["DepthTask", "berhu", "silog"]
 UINT16_RANGE = 65536.0
 FARTHEST_STORED = 655.35
 """Metres of the largest depth that the paper's 16-bit centimetre files can hold: their sky."""
+NEAREST_ENCODED = 0.01
+"""Metres; whatever is nearer is taken to be there."""
 NEAREST_SEEN, FARTHEST_SEEN = 0.1, 100.0
 """The depths between which the published sigmoid disparity runs, in metres, or in its own unit up to scale."""
 
@@ -80,7 +82,7 @@ class DepthTask(Task):
     def encode(self, metres: Tensor) -> Tensor:
         """Metres to what the network regresses; +inf (sky) becomes the farthest value of the encoding."""
         if self.encoding == "log":
-            return torch.log(metres.clamp(1e-2, self._farthest) / 10.0)
+            return torch.log(metres.clamp(NEAREST_ENCODED, self._farthest) / 10.0)
         if self.encoding == "disparity":
             nearness = 1 / metres.clamp(NEAREST_SEEN, FARTHEST_SEEN)
             return torch.logit((nearness - 1 / FARTHEST_SEEN) / (1 / NEAREST_SEEN - 1 / FARTHEST_SEEN), eps=1e-6)
@@ -136,7 +138,8 @@ class DepthTask(Task):
 
     def pseudo_label(self, views: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """The mean of the encoded depths; believed as far as the views agree: the nearest over the farthest."""
-        metres = torch.stack([self.metres(raw) for raw in views])
+        # Views that both say zero agree: a ratio of zeros would be NaN.
+        metres = torch.stack([self.metres(raw) for raw in views]).clamp(min=NEAREST_ENCODED)
         return self.metres(torch.stack(list(views)).mean(0)), metres.amin(0) / metres.amax(0)
 
     def metric(self) -> Metric:

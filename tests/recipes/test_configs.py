@@ -16,26 +16,30 @@ import pytest
 from densemtl_core.data import class_list
 from densemtl_core.models import ModelDescription
 from training import train
+from training.datasets import DATASETS
 from training.settings import read_settings
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = sorted(p for p in ROOT.glob("training/configs/*.yaml") if not p.name.startswith("compare_"))
-NATIVE = [p for p in CONFIGS if read_settings(p).data.dataset != "street"]
+ADAPTING = [p for p in CONFIGS if read_settings(p).adaptation]
+NATIVE = [p for p in CONFIGS if read_settings(p).data.dataset != "street" and p not in ADAPTING]
+ROWS = ["source only", "adapted", "trained on target labels"]
 TINY = ["encoder_weights=null", "data.size=[64,96]", "data.crop=null", "data.validation=2"]
 TINY += ["run.steps=2", "run.batch=2", "run.workers=0"]
 
 
 @pytest.fixture(scope="session")
 def roots(tmp_path_factory) -> dict[str, Path]:
-    """Data set to its folder."""
+    """Data set to its folder; ``folder`` is one of images alone."""
     writers = {name.removeprefix("write_"): write for name, write in vars(native_layouts).items() if "write_" in name}
     del writers["image"]
     folder = tmp_path_factory.mktemp("native")
     for name in writers:
         (folder / name).mkdir()
-    return {name: write(folder / name) for name, write in writers.items()}
+    made = {name: write(folder / name) for name, write in writers.items()}
+    return {**made, "folder": made["kitti"] / "image_02/data"}
 
 
 @pytest.fixture
@@ -73,13 +77,38 @@ def test_published_values(dataset, tasks):
     assert settings.tasks[1] == {"kind": "depth", "paper_compatible": True}
 
 
+@pytest.mark.parametrize(
+    ("source", "size", "crop", "classes"),
+    [("vkitti2", [512, 1696], [512, 1024], "vkitti8"), ("synthia", [512, 1024], None, "cityscapes16")],
+)
+def test_published_values_of_adaptation(source, size, crop, classes):
+    """The values of the paper's adversarial experiments."""
+    settings = read_settings(ROOT / f"training/configs/{source}_to_cityscapes.yaml")
+    assert (settings.preset, settings.encoder_weights, settings.precision) == ("densemtl_r101", "timm", "32-true")
+    assert settings.tasks == ["semantic", {"kind": "depth", "paper_compatible": True}]
+    assert settings.weights == {"semantic": 50, "depth": 1}
+    data, how, run = settings.data, settings.optimisation, settings.run
+    assert (data.dataset, data.size, data.crop, data.flip) == (source, size, crop, 0.5)
+    assert (how.optimiser, how.betas, how.lr, how.encoder_lr) == ("adam", [0.9, 0.98], 2.5e-4, 1.5e-5)
+    assert (how.schedule, how.warmup, how.clip, how.weight_decay) == ("constant", 0, 0, 0)
+    assert (run.steps, run.batch, run.seed, run.average) == (90_000, 2, 42, 0)
+    adapting = settings.adaptation
+    assert (adapting.target.dataset, adapting.target.size, adapting.target.flip) == ("cityscapes", [512, 1024], 0.5)
+    assert (settings.class_list, adapting.classes, adapting.source_steps, settings.start) == (classes, classes, 0, None)
+    adversarial = adapting.adversarial
+    assert (adversarial.weight, adversarial.width, adversarial.downscale, adversarial.lr) == (0.005, 64, 1, 1e-4)
+    assert (adapting.self_training, adapting.agreement, adapting.photometric, adapting.restyle) == (None,) * 4
+
+
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda p: p.name)
 def test_it_reads_and_names_its_own_command(config, capsys, out):
     assert train.main(["--config", str(config), "--out", str(out), "--dry-run"]) == 0
     assert capsys.readouterr().out.startswith(f"preset: {read_settings(config).preset}\n")
     assert not out.exists()
     comment = [line for line in config.read_text().splitlines() if line.startswith("#")]
-    assert any(f"training/configs/{config.name}" in line for line in comment)
+    default = str(config) in (train.DEFAULT_ADAPTATION, train.TARGET_ADAPTATION)
+    command = "training.train --sim-to-real" if default else f"training/configs/{config.name}"
+    assert any(command in line for line in comment)
 
 
 @pytest.mark.slow
@@ -105,6 +134,56 @@ def test_two_steps_on_the_native_layout(config, roots, out):
     for task in ModelDescription.from_json((out / "model.json").read_text(), "run").tasks:
         if task.name == "semantic":
             assert task.class_names == class_list(settings.class_list).classes
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("config", ADAPTING, ids=lambda p: p.name)
+def test_two_adapted_steps_judged_on_the_source(config, roots, out):
+    """``--config`` alone: the adapted run, no rows to compare with; ``data`` has the labels that judge it."""
+    settings = read_settings(config)
+    tiny = [*TINY, "data.train=4", "adaptation.target.size=[64,96]", f"preset={settings.preset.replace('r101', 'r18')}"]
+    for place, dataset in (("data", settings.data.dataset), ("adaptation.target", settings.adaptation.target.dataset)):
+        if dataset != "street":
+            tiny.append(f"{place}.root={roots[dataset]}")
+    assert train.main(["--config", str(config), "--out", str(out), *tiny]) == 0
+    metrics = json.loads((out / "metrics.json").read_text())
+    names = [t if isinstance(t, str) else t["kind"] for t in settings.tasks]
+    assert list(metrics["scores"]) == names
+    assert metrics["dataset"].startswith(f"{settings.data.dataset}, val, 64x96, 2 frames")
+    assert list((out / "panels").iterdir())
+    learnt = {"adversarial", "discriminator"} if settings.adaptation.adversarial else set()
+    if settings.adaptation.self_training:
+        learnt |= {"believed", *(f"student_{name}" for name in names)}
+    last = metrics["history"][-1]
+    assert last.keys() == {"step", "loss", "steps_per_second", *names, *learnt}
+    assert last["step"] == 2
+    assert all(math.isfinite(value) for value in last.values())
+    assert all(last[name] > 0 for name in names), "a label did not arrive"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("config", ADAPTING, ids=lambda p: p.name)
+def test_every_row_on_the_native_layouts(config, roots, out, capsys):
+    """``--sim-to-real`` with the same configurations: every row that the target's labels allow."""
+    settings = read_settings(config)
+    target, source = settings.adaptation.target.dataset, settings.data.dataset
+    tiny = [*TINY, "run.steps=1", "data.train=4", "adaptation.target.size=[64,96]", "adaptation.target.train=2"]
+    tiny += ["adaptation.target.validation=1", f"preset={settings.preset.replace('r101', 'r18')}"]
+    if settings.adaptation.source_steps:
+        tiny.append("adaptation.source_steps=1")
+    tiny += [f"{place}.root={roots[d]}" for place, d in (("data", source), ("adaptation.target", target)) if d in roots]
+    assert train.main(["--sim-to-real", "--config", str(config), "--out", str(out), *tiny]) == 0
+    report = json.loads((out / "sim_to_real.json").read_text())
+    begun = ["start"] if settings.start or settings.adaptation.source_steps else []
+    rows = [*begun, "adapted"] if target == "folder" else [*begun, *ROWS]
+    assert [row["method"] for row in report["rows"]] == rows
+    judged = [t if isinstance(t, str) else t["kind"] for t in settings.tasks]
+    judged = [name for name in judged if name in DATASETS[target].labels]
+    assert all(list(row["scores"]) == judged for row in report["rows"])
+    if judged:
+        assert report["classes"] == (settings.adaptation.classes or settings.class_list)
+    assert (out / "panel.png").is_file()
+    assert ("nothing is judged" in capsys.readouterr().out) == (not judged)
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from bag_writing import image, write
 
 from densemtl_core.learning.checkpoint import save_checkpoint
 from densemtl_core.models import ModelDescription, build_model
@@ -58,6 +59,23 @@ def test_a_folder_gives_a_panel_a_picture(run_folder, pictures, tmp_path, capsys
     shown = cv2.resize(panel[24 : 24 + 320, :480], (60, 40), interpolation=cv2.INTER_AREA)
     assert np.abs(shown.astype(int) - cv2.imread(str(pictures / "a.png"))).max() <= 1
     assert "3 of 3 pictures: semantic, depth, normals, edges" in capsys.readouterr().out
+
+
+def test_a_bag_is_seen_topic_by_topic(run_folder, tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    sent = [image(rng.integers(0, 256, (40, 60, 3)), size=(40, 60)) for _ in range(3)]
+    bag = write(tmp_path / "bag", {"/front/image_raw": sent, "/rear/image_raw": sent[:1]})
+    given = [str(bag), "--run", str(run_folder), "--out", str(tmp_path / "out"), "--stride", "2"]
+    assert predict.main(given) == 2
+    assert "/front/image_raw (3 messages)" in capsys.readouterr().err  # which of the two is meant?
+    assert predict.main([*given, "--topic", "/front/image_raw"]) == 0
+    assert files(tmp_path / "out") == {"predictions.json", "panels/frame_000000.png", "panels/frame_000002.png"}
+
+
+def test_a_topic_is_of_a_bag(run_folder, pictures, tmp_path, capsys):
+    given = [str(pictures), "--run", str(run_folder), "--out", str(tmp_path / "out"), "--topic", "/camera"]
+    assert predict.main(given) == 2
+    assert "--topic /camera is of a rosbag2" in capsys.readouterr().err
 
 
 def test_raw_arrays_are_what_their_page_says(run_folder, pictures, tmp_path):

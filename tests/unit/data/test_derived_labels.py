@@ -37,6 +37,19 @@ def test_a_depth_step_marks_the_nearer_pixel(left, right, column):
     assert torch.equal(edge, expected)
 
 
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ([9.0, 9, 5, 5], [0.0, 0, 1, 0]),  # nothing else is known beside the first pair and the last
+        ([9.0, 5, 5, 9], [0.0, 1, 1, 0]),  # two pixels in front
+        ([5.0, 9, 9, 5], [1.0, 0, 0, 1]),  # a gap of two pixels
+    ],
+)
+def test_equal_depths_beside_a_step_have_none(row, expected):
+    edge = edges_from_labels(None, torch.tensor([[row]]), DEPTH)
+    assert edge[0, 0].tolist() == expected
+
+
 def test_a_step_below_the_threshold_is_none():
     depth = torch.full((1, *SIZE), 10.0)
     depth[..., 8:] = 10.7

@@ -1,0 +1,77 @@
+"""Does segmentation gain when depth is learnt from video beside it? Classes alone against classes and depth, by seed.
+
+    OMP_NUM_THREADS=1 python docs/benchmarks/classes_beside_video_depth.py --encoder mobilenet_v2-b0353104.pth \
+        --runs runs/classes_beside_video_depth --out docs/benchmarks/classes_beside_video_depth.json
+
+Both rows see the same labelled frames of the procedural street world for as many steps from the same first weights; the
+second also sees each frame's neighbours, whose motion a second network learns. A finished run is not repeated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+from training.run import run
+from training.settings import read_settings
+
+SHARED = [
+    "data.size=[96,192]",
+    "data.train=800",
+    "run.batch=4",
+    "run.steps=500",
+    "run.validate_every=0",
+    "run.workers=0",
+]
+ROWS = {
+    "classes": ["tasks=[semantic]", "self_supervised=null", "data.frames=[]"],
+    "classes and depth from video": ["self_supervised.pose=mobilenetv2_100"],
+}
+
+
+def scores(overrides: list[str], folder: Path) -> dict[str, Any]:
+    """What a run comes to, trained now or before."""
+    done = folder / "metrics.json"
+    if not done.is_file():
+        settings = read_settings("training/configs/street_video.yaml", overrides)
+        run(settings, folder, "last" if (folder / "checkpoints").is_dir() else None)
+    found: dict[str, Any] = json.loads(done.read_text())["scores"]
+    return found
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--encoder", required=True, help="MobileNetV2's ImageNet weights, for both networks")
+    parser.add_argument("--runs", type=Path, default=Path("runs/classes_beside_video_depth"))
+    parser.add_argument("--cache", type=Path, help="folder for rendered frames, shared by the seeds")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=Path("docs/benchmarks/classes_beside_video_depth.json"))
+    given = parser.parse_args()
+    rows = []
+    for title, own in ROWS.items():
+        values = []
+        for seed in range(given.seeds):
+            overrides = [*SHARED, *own, f"run.seed={seed}", f"encoder_weights={given.encoder}"]
+            if "self_supervised=null" not in own:
+                overrides.append(f"self_supervised.pose_weights={given.encoder}")
+            if given.cache:
+                overrides.append(f"data.cache={given.cache}")
+            values.append(scores(overrides, given.runs / f"{title.replace(' ', '_')}_{seed}"))
+        figures = {}
+        for task in values[0]:
+            for name in values[0][task]:
+                found = [v[task][name] for v in values]
+                spread = statistics.stdev(found) if len(found) > 1 else None
+                figures[f"{task} {name}"] = {"mean": statistics.fmean(found), "std": spread, "values": found}
+        rows.append({"method": title, "settings": [*SHARED, *own], "figures": figures})
+    given.out.write_text(json.dumps({"command": __doc__.split("\n\n")[1].strip(), "rows": rows}, indent=1) + "\n")
+    for row in rows:
+        print(row["method"], {name: (value["mean"], value["std"]) for name, value in row["figures"].items()})
+
+
+if __name__ == "__main__":
+    main()
