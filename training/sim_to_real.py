@@ -131,7 +131,15 @@ def sim_to_real(
 
     Returns:
         A row a branch, and one for the start.
+
+    Raises:
+        InputError: what a branch or the verdict needs is missing, or does not fit; told before anything is trained.
     """
+    if settings.devices != 1 or settings.nodes != 1:
+        raise InputError(
+            f"devices={settings.devices}, nodes={settings.nodes}: --sim-to-real runs on one device; for more, train the "
+            "adapted row alone, without --sim-to-real"
+        )
     todo = branches(settings, out, wanted)
     refuse_unfit(out, fresh=False)
     if checkpoints(out):

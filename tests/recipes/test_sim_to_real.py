@@ -384,6 +384,11 @@ def test_options_that_do_not_go_together(camera, tmp_path, capsys):
     assert not out.exists()
 
 
+def test_several_devices_are_refused(tmp_path, capsys):
+    line = refusal(capsys, *command(tmp_path / "run", "nodes=2"))
+    assert line.startswith("devices=1, nodes=2: --sim-to-real runs on one device")
+
+
 @pytest.mark.parametrize("further", [[], ["--dry-run"]])
 def test_unknown_rows(further, camera, tmp_path, capsys):
     line = refusal(capsys, *command(tmp_path / "run", "--rows", "nonsense", *further))
