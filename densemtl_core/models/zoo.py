@@ -119,6 +119,9 @@ PRESETS: Mapping[str, Preset] = {
         "densemtl_edge_s with the published exchange at 1/8, attention at 1/32",
         partial(CrossTaskExchange, downscale=4),
     ),
+    "xtam_fine_edge_s": _edge_s(
+        "densemtl_edge_s with the published exchange and its attention at 1/8", partial(CrossTaskExchange, downscale=1)
+    ),
 }
 
 

@@ -11,7 +11,16 @@ from densemtl_core.models.baselines import GatingExchange
 
 ALL = ("semantic", "depth", "normals", "edges")
 CHANNELS = {"semantic": 7, "depth": 1, "normals": 3, "edges": 2}
-SMALL = ["mtl_r18", "padnet_r18", "threeways_r18", "mtl_edge_s", "padnet_edge_s", "threeways_edge_s", "xtam_edge_s"]
+SMALL = [
+    "mtl_r18",
+    "padnet_r18",
+    "threeways_r18",
+    "mtl_edge_s",
+    "padnet_edge_s",
+    "threeways_edge_s",
+    "xtam_edge_s",
+    "xtam_fine_edge_s",
+]
 EXCHANGING = [name for name in SMALL if not name.startswith("mtl")]
 
 
