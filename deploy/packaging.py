@@ -27,6 +27,7 @@ def task_info(task: Task) -> TaskInfo:
         class_names=tuple(getattr(task, "class_names", ())),
         palette=tuple(getattr(task, "palette", ())),
         needs=task.needs(),
+        camera=task.camera_rule(),
     )
 
 

@@ -99,6 +99,7 @@ class AdaptationSettings:
         keep_aspect: take ``data.size`` as a number of pixels, and give both domains the sides that the target's camera
             has for so many, as the network will see it when it runs.
         source_steps: steps on the labelled source alone that ``--sim-to-real`` begins with if there is no ``start``.
+        rate: of all rows after that start, the learning rates as a share of its own.
         restyle: largest share of low frequencies in which the source's pictures take over the target's light and
             colours (published: 0.01 to 0.09); null = off.
         adversarial: see `AdversarialSettings`; null = off, as with the rest.
@@ -112,6 +113,7 @@ class AdaptationSettings:
     classes: str | None = None
     keep_aspect: bool = False
     source_steps: int = 0
+    rate: float = 1.0
     restyle: float | None = None
     adversarial: AdversarialSettings | None = None
     self_training: SelfTrainingSettings | None = None

@@ -123,7 +123,8 @@ def evaluate_network(
         wanted = [name for name in judges if name in sample.labels]
         if not wanted:
             continue
-        predictions = network.predict(image, wanted)
+        K = None if sample.intrinsics is None else sample.intrinsics.numpy()
+        predictions = network.predict(image, wanted, K)
         for name in wanted:
             task, found = judges[name], predictions[name]
             if protocol.translation is not None and found.dtype == np.uint8:

@@ -9,15 +9,17 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.utils.data import Dataset
 
-from densemtl_core.data.folder import ImageFolder
+from densemtl_core.data.folder import ImageFolder, given_intrinsics
 from densemtl_core.data.image_files import IMAGE_SUFFIXES, read_rgb
 from densemtl_core.data.rosbag import BAG_SUFFIXES, Rosbag
 from densemtl_core.data.sample import Sample
 from densemtl_core.data.street import StreetWorld
 from densemtl_core.data.video import Video
 from densemtl_core.errors import InputError
+from densemtl_core.geometry import scale_intrinsics
 
 __all__ = ["Frames", "open_frames"]
 
@@ -28,11 +30,11 @@ RATE = 10.0
 
 
 class _Files(Dataset[Sample]):
-    def __init__(self, files: Sequence[Path]) -> None:
-        self.files = files
+    def __init__(self, files: Sequence[Path], intrinsics: Tensor | None) -> None:
+        self.files, self.K = files, intrinsics
 
     def __getitem__(self, index: int) -> Sample:
-        return Sample(read_rgb(self.files[index]))
+        return Sample(read_rgb(self.files[index]), intrinsics=self.K)
 
 
 @dataclass(frozen=True)
@@ -58,14 +60,21 @@ class Frames:
     def __len__(self) -> int:
         return len(self.indices)
 
-    def __getitem__(self, number: int) -> NDArray[np.uint8]:
-        """``(H, W, 3)`` uint8 RGB (``InputError``: this one cannot be read)."""
-        image = self.samples[self.indices[number]].image
-        rgb = (image.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
-        if self.size is None or rgb.shape[:2] == self.size:
-            return rgb
-        how = cv2.INTER_AREA if self.size[0] < rgb.shape[0] else cv2.INTER_LINEAR
-        return np.asarray(cv2.resize(rgb, self.size[::-1], interpolation=how), np.uint8)
+    def __getitem__(self, number: int) -> tuple[NDArray[np.uint8], NDArray[np.float32] | None]:
+        """A picture ``(H, W, 3)`` uint8 RGB, and its camera's intrinsics ``(3, 3)`` in its pixels; None = unknown.
+
+        Raises:
+            InputError: this one cannot be read.
+        """
+        sample = self.samples[self.indices[number]]
+        K = sample.intrinsics
+        rgb = (sample.image.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
+        if self.size is not None and rgb.shape[:2] != self.size:
+            height, width = rgb.shape[:2]
+            how = cv2.INTER_AREA if self.size[0] < height else cv2.INTER_LINEAR
+            rgb = np.asarray(cv2.resize(rgb, self.size[::-1], interpolation=how), np.uint8)
+            K = None if K is None else scale_intrinsics(K, self.size[1] / width, self.size[0] / height)
+        return rgb, None if K is None else K.numpy()
 
 
 def open_frames(
@@ -75,6 +84,7 @@ def open_frames(
     limit: int | None = None,
     size: tuple[int, int] | None = None,
     topic: str | None = None,
+    intrinsics: Sequence[float] | None = None,
 ) -> Frames:
     """Find the pictures.
 
@@ -84,6 +94,8 @@ def open_frames(
         limit: at most so many; None = all (of the street world, which has no end, 16).
         size: ``(H, W)``.
         topic: of a bag; None = its only camera.
+        intrinsics: of files, a video or a bag, in their pixels (`given_intrinsics`); None = as the bag or the street
+            world says, else unknown.
 
     Raises:
         InputError: nothing there, no picture in it, or a number that cannot be.
@@ -91,7 +103,10 @@ def open_frames(
     for name, value in (("--stride", stride), ("--limit", limit)):
         if value is not None and value < 1:
             raise InputError(f"{name} is {value}; it must be at least 1")
+    K = given_intrinsics(intrinsics)
     if list(inputs) == ["street"]:
+        if K is not None:
+            raise InputError("--intrinsics are of files, a video or a bag; the street world knows its camera")
         count = limit or STREET_FRAMES
         world = StreetWorld(split="val", size=size or STREET_SIZE, length=count * stride)
         indices = range(0, count * stride, stride)
@@ -102,7 +117,7 @@ def open_frames(
     if gone:
         raise InputError(f"{gone[0]}: no such file or folder; give images, a folder, a video, a bag, or: street")
     if len(paths) == 1 and ((paths[0] / "metadata.yaml").is_file() or paths[0].suffix in BAG_SUFFIXES):
-        bag = Rosbag(root=paths[0], topic=topic, stride=stride)
+        bag = Rosbag(root=paths[0], topic=topic, intrinsics=intrinsics, stride=stride)
         indices = range(len(bag) if limit is None else min(limit, len(bag)))
         numbers = [bag.items[k] for k in indices]
         sources = [f"{paths[0]}:{bag.topic}#{n}" for n in numbers]
@@ -110,7 +125,7 @@ def open_frames(
     if topic is not None:
         raise InputError(f"--topic {topic} is of a rosbag2; {paths[0]} is none")
     if len(paths) == 1 and paths[0].is_file() and paths[0].suffix.lower() not in IMAGE_SUFFIXES:
-        video = Video(root=paths[0], stride=stride)
+        video = Video(root=paths[0], intrinsics=intrinsics, stride=stride)
         indices = range(len(video) if limit is None else min(limit, len(video)))
         numbers = [video.items[k] for k in indices]
         sources = [f"{paths[0]}#{n}" for n in numbers]
@@ -120,7 +135,7 @@ def open_frames(
     if strange:
         raise InputError(f"{strange[0]}: no image; several inputs must all be {', '.join(IMAGE_SUFFIXES)} files")
     files = files[::stride][:limit]
-    return Frames(_Files(files), range(len(files)), _unique(files), [str(f) for f in files], size, RATE)
+    return Frames(_Files(files, K), range(len(files)), _unique(files), [str(f) for f in files], size, RATE)
 
 
 def _rate(video: Path) -> float:

@@ -39,7 +39,8 @@ def sample_panel(model: DenseMTL, tasks: Sequence[Task], samples: Sequence[Sampl
     for sample in samples:
         raw = model(sample.image[None].to(device), intermediate=False)
         size = (sample.image.shape[-2], sample.image.shape[-1])
-        found = decode(tasks, {task.name: task.resize(raw[task.name][0].float(), size) for task in tasks})
+        full = {task.name: task.resize(raw[task.name][0].float(), size) for task in tasks}
+        found = decode(tasks, full, None if sample.intrinsics is None else sample.intrinsics[None].to(device))
         cells.append((_fitted(sample.name, width), render.rgb(_last(sample.image))))
         for task in tasks:
             cells.append((task.name, task.paint(_last(found[task.name][0]))))

@@ -2,6 +2,7 @@
 
 python -m training.predict street --out out/street
 python -m training.predict drive.mp4 --stride 5 --video --out out/drive
+python -m training.predict drive.mp4 --intrinsics 718.9,718.9,607.2,185.2 --out out/metres
 python -m training.predict images/ --run runs/mine --raw --tasks semantic,depth --out out/mine
 """
 
@@ -45,12 +46,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--stride", type=int, default=1, help="take every n-th picture (default: %(default)s)")
     parser.add_argument("--limit", type=int, help="at most so many (default: all; 16 of the street world)")
     parser.add_argument("--topic", help="of a rosbag2 with several cameras")
+    parser.add_argument(
+        "--intrinsics",
+        metavar="FX,FY,CX,CY",
+        help="camera of files, a video or a bag, in their pixels (default: the bag's camera_info; else unknown); depth "
+        "that was learnt with canonical_focal needs it for metres",
+    )
     parser.add_argument("--size", metavar="HxW", help="resize pictures first (default: as they are; street: 192x320)")
     parser.add_argument("--threads", type=int, help="CPU threads of the network")
     given = parser.parse_args(arguments)
     try:
         size = _size(given.size)
-        frames = open_frames(given.inputs, stride=given.stride, limit=given.limit, size=size, topic=given.topic)
+        frames = open_frames(
+            given.inputs,
+            stride=given.stride,
+            limit=given.limit,
+            size=size,
+            topic=given.topic,
+            intrinsics=_numbers(given.intrinsics),
+        )
         if not (given.panel or given.raw or given.video):
             raise InputError("--no-panel leaves nothing to write; add --raw or --video")
         if given.threads is not None and given.threads < 1:
@@ -94,18 +108,26 @@ def _predict(network: TrainedNetwork, frames: Frames, files: PredictionFiles) ->
         bar = progress.add_task("predicting", total=len(frames))
         for number in range(len(frames)):
             try:
-                image = frames[number]
+                image, K = frames[number]
             except InputError as error:
                 if len(frames) == 1:
                     raise
                 print(f"skipped: {error}", file=sys.stderr)
                 files.skip(frames.sources[number], str(error))
-                image = None
-            if image is not None:
-                files.add(frames.names[number], frames.sources[number], image, network.predict(image, wanted))
+            else:
+                files.add(frames.names[number], frames.sources[number], image, network.predict(image, wanted, K))
             progress.advance(bar)
     if not files.frames:
         raise InputError(f"none of the {len(frames)} pictures can be read; see above")
+
+
+def _numbers(text: str | None) -> list[float] | None:
+    if text is None:
+        return None
+    try:
+        return [float(number) for number in text.split(",")]
+    except ValueError:
+        raise InputError(f"--intrinsics is {text!r}; give FX,FY,CX,CY in pixels, e.g. 500,500,320,240") from None
 
 
 def _size(text: str | None) -> tuple[int, int] | None:

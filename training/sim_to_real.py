@@ -90,6 +90,10 @@ def branches(settings: Settings, out: Path, wanted: Sequence[str] | None = None)
     how = settings.adaptation
     if how is None:
         raise InputError("--sim-to-real needs settings with an adaptation, as training/configs/sim_to_real.yaml has")
+    if how.rate <= 0 or how.source_steps < 0:
+        raise InputError(
+            f"adaptation.rate is {how.rate}, source_steps {how.source_steps}; they must be above 0 and at least 0"
+        )
     unknown = [name for name in wanted or () if name not in BRANCHES]
     if unknown:
         raise InputError(f"--rows has {unknown[0]!r}; known: {', '.join(BRANCHES)}")
@@ -109,6 +113,9 @@ def branches(settings: Settings, out: Path, wanted: Sequence[str] | None = None)
         made.append(Branch("source", "start", begin))
         start = str(out / "source")
     begun: dict[str, Any] = {"start": start, "encoder_weights": None if start else settings.encoder_weights}
+    if made:
+        rates = settings.optimisation
+        begun["optimisation"] = replace(rates, lr=how.rate * rates.lr, encoder_lr=how.rate * rates.encoder_lr)
     of_target = replace(target_frames(settings), validation=0, frames=[])
     possible = {
         "source_only": Branch("source_only", "source only", replace(plain, **begun)),
@@ -137,7 +144,7 @@ def sim_to_real(
     """
     if settings.devices != 1 or settings.nodes != 1:
         raise InputError(
-            f"devices={settings.devices}, nodes={settings.nodes}: --sim-to-real runs on one device; for more, train the "
+            f"devices={settings.devices}, nodes={settings.nodes}: --sim-to-real runs on one device; on more, train the "
             "adapted row alone, without --sim-to-real"
         )
     todo = branches(settings, out, wanted)

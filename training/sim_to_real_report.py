@@ -176,10 +176,11 @@ def before_after(
     for k in range(min(count, length)):
         sample = dataset[(2 * k + 1) * length // (2 * min(count, length))]
         image = render.rgb(sample.image.permute(1, 2, 0).numpy())
+        K = None if sample.intrinsics is None else sample.intrinsics.numpy()
         for title, network in networks.items():
             # A network that came from elsewhere may not have all tasks.
             own = [task.name for task in tasks if task.name in network.tasks]
-            found = network.predict(np.ascontiguousarray(image), own)
+            found = network.predict(np.ascontiguousarray(image), own, K)
             blank = np.zeros_like(image)
             cells.append((title, image))
             cells += [(f"{t.name}, {title}", _painted(network, t, found, blank)) for t in tasks]

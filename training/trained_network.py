@@ -9,13 +9,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from densemtl_core.errors import InputError
 from densemtl_core.learning.checkpoint import load_checkpoint
 from densemtl_core.models import ModelDescription
 from densemtl_core.runtime import Bundle, Predictor
+from densemtl_core.runtime.backends.base import working_size
 from densemtl_core.runtime.backends.eager import EagerBackend
+from densemtl_core.runtime.camera import apply_camera, checked_intrinsics
 from densemtl_core.tasks import Task
 
 __all__ = ["TrainedNetwork"]
@@ -57,21 +59,34 @@ class TrainedNetwork:
             name = run.resolve().name
             sha256 = hashlib.sha256((run / "model.safetensors").read_bytes()).hexdigest()
         self.tasks = {task.name: task for task in description.tasks}
+        self._input_size = size
         self.about = {"name": name, "preset": description.preset, "input_size": list(size), "sha256": sha256}
 
-    def predict(self, image: NDArray[np.uint8], wanted: Iterable[str]) -> dict[str, NDArray[Any]]:
+    def predict(
+        self, image: NDArray[np.uint8], wanted: Iterable[str], intrinsics: ArrayLike | None = None
+    ) -> dict[str, NDArray[Any]]:
         """Outputs by name, as `densemtl_core.runtime.Predictions` describes them.
 
         Args:
             image: ``(H, W, 3)`` uint8 RGB.
             wanted: names of tasks; those that they need are computed too.
+            intrinsics: ``(3, 3)`` or nine numbers in pixels of ``image``; None or all zero = unknown: depth that was
+                learned for a canonical camera is then as that one sees it.
         """
         if self._predictor is not None:
-            return dict(self._predictor.predict(image, tasks=wanted))
+            return dict(self._predictor.predict(image, tasks=wanted, intrinsics=intrinsics))
+        K = checked_intrinsics(intrinsics)
         names = set(wanted)
         names.update(n for task in list(names) for n in self.tasks[task].needs() if n in self.tasks)
         ordered = [name for name in self.tasks if name in names]
-        return self._engine.run(np.ascontiguousarray(image), ordered, (image.shape[0], image.shape[1])).outputs
+        size = (image.shape[0], image.shape[1])
+        outputs = self._engine.run(np.ascontiguousarray(image), ordered, size).outputs
+        if K is not None:
+            focal = float(K[0, 0]) * working_size(size, self._input_size, "aspect")[1] / size[1]
+            chosen = {name: self.tasks[name] for name in ordered}
+            rules = {name: task.camera_rule() for name, task in chosen.items()}
+            apply_camera(outputs, focal, rules, {name: task.needs() for name, task in chosen.items()})
+        return outputs
 
     def choose(self, names: Sequence[str] | None) -> list[Task]:
         """The tasks of these names, all by default (``InputError``: a name that is no task here)."""

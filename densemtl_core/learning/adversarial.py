@@ -99,6 +99,7 @@ class AdversarialAlignment(AdaptationTerm):
                 raise InputError(
                     f"adversarial adaptation of {task.name}: {step.source.name or 'the source'} has no such label"
                 )
+            label = task.through_camera(label, step.source.intrinsics)
             sources, targets = (outputs[task.name] for outputs in (step.source_outputs, step.target_outputs))
             if len(sources) < self.heads:
                 raise InputError(

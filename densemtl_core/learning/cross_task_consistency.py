@@ -52,8 +52,9 @@ class NormalAgreement(AdaptationTerm):
             task.resize(step.target_outputs[task.name][0], size) for task in (self.depth, self.normals)
         )
         # A depth of zero has no normal, and its gradient would be NaN; a camera sees nothing nearer than a centimetre.
-        metres = self.depth.metres(raw_depth).clamp(min=0.01)
-        implied = normals_from_depth(metres, self._intrinsics(step))
+        K = self._intrinsics(step)
+        metres = self.depth.metres_through(raw_depth, K).clamp(min=0.01)
+        implied = normals_from_depth(metres, K)
         with torch.no_grad():
             rule = EdgeRule(classes=False)
             steps = torch.stack([edges_from_labels(None, z, rule) for z in metres])

@@ -37,7 +37,8 @@ def judge(model: DenseMTL, tasks: Sequence[Task], batches: Iterable[Sample], qui
     for batch in batches:
         raw = model(batch.image.to(device), intermediate=False)
         size = (batch.image.shape[-2], batch.image.shape[-1])
-        decoded = decode(tasks, {task.name: task.resize(raw[task.name][0].float(), size) for task in tasks})
+        full = {task.name: task.resize(raw[task.name][0].float(), size) for task in tasks}
+        decoded = decode(tasks, full, None if batch.intrinsics is None else batch.intrinsics.to(device))
         for task in tasks:
             if task.name in batch.labels:
                 task.score(metrics[task.name], decoded, batch.labels[task.name].to(device))

@@ -103,7 +103,7 @@ class SelfSupervisedDepth(Objective):
             photometric, smooth, automasked = (image.new_zeros((), dtype=torch.float32) for _ in range(3))
             for scale, raw in enumerate(scales):
                 raw = raw.float()
-                depth = self.task.metres(self.task.resize(raw, size))
+                depth = self.task.metres_through(self.task.resize(raw, size), K[: len(image)])
                 warped, _ = warp(source, depth.repeat(count, 1, 1, 1), pose, K)
                 error = _best(photometric_error(warped, target), count)
                 if still is not None:

@@ -140,6 +140,7 @@ class SelfTraining(AdaptationTerm):
             if exact is None:  # what was pasted in is unknown to this task
                 mixed[task.name], doubts[task.name] = pseudo, weight.masked_fill(mask, 0)
             else:
+                exact = task.through_camera(exact, source.intrinsics)
                 mixed[task.name] = paste(mask, exact.to(pseudo.dtype), pseudo)
                 doubts[task.name] = weight.masked_fill(mask, 1)
         return image, mixed, doubts

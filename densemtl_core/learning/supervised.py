@@ -46,6 +46,7 @@ class SupervisedObjective(Objective):
         for task in self.tasks:
             label = batch.labels.get(task.name)
             if label is not None:
+                label = task.through_camera(label, batch.intrinsics)
                 scales = outputs[task.name]
                 zero = batch.image.new_zeros(())
                 losses[task.name] = sum((task.loss(raw, label) for raw in scales), start=zero) / len(scales)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -64,6 +65,9 @@ class TaskInfo:
         class_names: of a task with classes, in id order; else empty.
         palette: RGB a class; else empty.
         needs: tasks that must be computed too whenever this one is.
+        camera: how the main output depends on the camera's focal length, empty where it does not: predicted for one
+            of ``focal`` pixels, at the size at which the network works; for another it is multiplied by the ratio of
+            the two, and beyond ``limit`` +inf (`densemtl_core.runtime.camera`).
     """
 
     name: str
@@ -74,6 +78,7 @@ class TaskInfo:
     class_names: tuple[str, ...] = ()
     palette: tuple[tuple[int, int, int], ...] = ()
     needs: tuple[str, ...] = ()
+    camera: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def unit(self) -> str:
@@ -173,6 +178,14 @@ def _task(value: Mapping[str, Any]) -> TaskInfo:
     fields["class_names"] = tuple(str(n) for n in fields["class_names"])
     fields["palette"] = tuple((int(r), int(g), int(b)) for r, g, b in fields["palette"])
     fields["needs"] = tuple(str(n) for n in fields["needs"])
+    fields["camera"] = _camera(fields.get("camera", {}))  # manifests from before it have none
     if not fields["outputs"] or fields["outputs"][0].name != fields["name"]:
         raise ValueError(f"task {fields['name']!r} has no main output")
     return TaskInfo(**fields)
+
+
+def _camera(value: Mapping[str, Any]) -> dict[str, float]:
+    rule = {str(key): float(number) for key, number in value.items()}
+    if rule and (set(rule) != {"focal", "limit"} or not all(0 < number < math.inf for number in rule.values())):
+        raise ValueError(f"camera {rule} must have focal and limit, finite and above 0")
+    return rule

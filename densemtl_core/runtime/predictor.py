@@ -7,12 +7,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from densemtl_core import render
 from densemtl_core.errors import InputError
 from densemtl_core.runtime.backends import open_backend
+from densemtl_core.runtime.backends.base import working_size
 from densemtl_core.runtime.bundle import Bundle
+from densemtl_core.runtime.camera import apply_camera, checked_intrinsics
 from densemtl_core.runtime.manifest import Manifest, TaskInfo
 
 __all__ = ["Predictions", "Predictor"]
@@ -24,7 +26,8 @@ class Predictions(Mapping[str, NDArray[Any]]):
     Built-in outputs: ``semantic`` ``(H, W)`` uint8 class ids; ``semantic_confidence`` ``(H, W)`` float32 in [0, 1];
     ``depth`` ``(H, W)`` float32 metres along the optical axis, +inf beyond range; ``normals`` ``(H, W, 3)`` float32
     unit vectors in the optical frame (x right, y down, z forward) that face the camera, NaN where there is no
-    surface; ``edges`` ``(H, W)`` float32 probability.
+    surface; ``edges`` ``(H, W)`` float32 probability. Depth of a bundle whose manifest has a ``camera`` rule is in
+    metres where the intrinsics were given; else it is as the rule's canonical camera would see it.
 
     Attributes:
         tasks: task name to what it is (unit, class names, palette), for the tasks computed.
@@ -106,7 +109,11 @@ class Predictor:
             self.predict(blank)
 
     def predict(
-        self, image: NDArray[Any], tasks: Iterable[str] | None = None, size: tuple[int, int] | None = None
+        self,
+        image: NDArray[Any],
+        tasks: Iterable[str] | None = None,
+        size: tuple[int, int] | None = None,
+        intrinsics: ArrayLike | None = None,
     ) -> Predictions:
         """Infer.
 
@@ -114,9 +121,12 @@ class Predictor:
             image: ``(H, W, 3)`` uint8 RGB, any size, any memory layout.
             tasks: names of the tasks wanted, all by default; the cost falls with their number.
             size: ``(H, W)`` of the outputs, the image's own by default.
+            intrinsics: ``(3, 3)``, or nine numbers row by row (a ROS camera_info's ``k``), in pixels of ``image``; for
+                tasks with a ``camera`` rule, whose prediction becomes that for this camera. None or all zero = unknown:
+                the rule's canonical camera is taken for it. A bundle without such a task ignores it.
 
         Raises:
-            InputError: not such an image, or a task that the bundle does not have.
+            InputError: not such an image, a task that the bundle does not have, or intrinsics that are none.
         """
         if not isinstance(image, np.ndarray):
             raise InputError(f"image must be an array (H, W, 3) uint8 RGB, got {type(image).__name__}; was it read?")
@@ -124,11 +134,19 @@ class Predictor:
             raise InputError(f"image must be (H, W, 3) uint8 RGB, got shape {image.shape} of {image.dtype}")
         if 0 in image.shape or (size is not None and min(size) < 1):
             raise InputError(f"image of shape {image.shape} to outputs of size {size}: no side may be zero")
+        K = checked_intrinsics(intrinsics)
         # Negative strides (a BGR view, say) are no memory that an engine can read in place.
         image = np.ascontiguousarray(image)
         wanted = self._with_needs(self.manifest.tasks if tasks is None else tuple(tasks))
         result = self._engine.run(image, wanted, size or (image.shape[0], image.shape[1]))
-        return Predictions(result.outputs, {name: self.manifest.tasks[name] for name in wanted}, result.seconds)
+        infos = {name: self.manifest.tasks[name] for name in wanted}
+        if K is not None:
+            working = working_size((image.shape[0], image.shape[1]), self.manifest.input_size, self.manifest.resize)
+            focal = float(K[0, 0]) * working[1] / image.shape[1]
+            apply_camera(
+                result.outputs, focal, {n: t.camera for n, t in infos.items()}, {n: t.needs for n, t in infos.items()}
+            )
+        return Predictions(result.outputs, infos, result.seconds)
 
     def close(self) -> None:
         """Free the engine."""

@@ -128,12 +128,13 @@ def make_tasks(
     return tuple(made)
 
 
-def decode(tasks: Iterable[Task], raw: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def decode(tasks: Iterable[Task], raw: Mapping[str, Tensor], intrinsics: Tensor | None = None) -> dict[str, Tensor]:
     """Decode the raw outputs of one frame or batch, all of one size, and let tasks refine one another.
 
     Args:
         tasks: the tasks to decode; each must have its raw output.
         raw: task name to ``(B, channels, H, W)``.
+        intrinsics: ``(B, 3, 3)`` in pixels of the image as the network saw it; None = unknown (`Task.for_camera`).
 
     Returns:
         Output name to decoded tensor (see `Task.decode`).
@@ -141,7 +142,9 @@ def decode(tasks: Iterable[Task], raw: Mapping[str, Tensor]) -> dict[str, Tensor
     tasks = tuple(tasks)
     decoded: dict[str, Tensor] = {}
     for task in tasks:
-        decoded.update(task.decode(raw[task.name]))
+        own = task.decode(raw[task.name])
+        task.for_camera(own, intrinsics)
+        decoded.update(own)
     for task in tasks:
         task.refine(decoded)
     return decoded

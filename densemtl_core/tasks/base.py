@@ -103,6 +103,33 @@ class Task(ABC):
         main = decoded[self.name]
         metric.update(main if main.ndim == label.ndim else main.unsqueeze(1), label)
 
+    # A camera of known focal length. -------------------------------------------------------------------------------
+
+    def camera_rule(self) -> dict[str, float]:
+        """How predictions depend on the camera's focal length; empty where they do not.
+
+        ``focal``: in pixels, of the one camera through which the network sees the world; a prediction for a camera of
+        another focal length is multiplied by the ratio of the two. ``limit``: beyond it the product is +inf.
+        """
+        return {}
+
+    def through_camera(self, label: Tensor, intrinsics: Tensor | None) -> Tensor:
+        """A label as the network is to predict it through this camera; the label itself by default.
+
+        Args:
+            label: as a sample stores it, with a batch dimension.
+            intrinsics: ``(B, 3, 3)`` in pixels of the image that the network sees; None = unknown.
+        """
+        return label
+
+    def for_camera(self, decoded: dict[str, Tensor], intrinsics: Tensor | None) -> None:  # noqa: B027
+        """Turn decoded predictions into those for this camera, in place; the inverse of `through_camera`.
+
+        Args:
+            decoded: this task's, and perhaps others'.
+            intrinsics: as for `through_camera`; None: the camera is taken for that of `camera_rule`.
+        """
+
     # Learning from frames without labels (`densemtl_core.learning`) asks a task three things more. ------------------
 
     @property

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from densemtl_core.errors import InputError
 from densemtl_core.metrics import DepthError, Metric
 from densemtl_core.tasks.base import Output, Task, masked_mean
 
@@ -43,6 +44,11 @@ class DepthTask(Task):
             ``max_depth``, and the metric scales each image to the label's median first and says so in its names.
         paper_compatible: divide the berHu loss by the number of all pixels, as the released code does, instead of the
             known ones. Partly labelled frames then count for less.
+        canonical_focal: 0: the network guesses how a camera's focal length shrinks what is far. Else, in pixels, the
+            focal length of one camera through which it sees the world (Yin et al., Metric3D, ICCV 2023): labels are
+            multiplied by ``canonical_focal / f_x`` for training and predictions by its inverse, so that a camera of
+            known intrinsics has metres whatever its lens. Choose that of the widest camera, at the size at which the
+            network works: what is beyond ``max_depth`` through that one is +inf for all.
         side_outputs: further heads on coarser maps of the decoder, for training alone (published for self-supervised
             depth: 2, with which depth is judged at four scales).
     """
@@ -57,6 +63,7 @@ class DepthTask(Task):
     up_to_scale: bool = False
     paper_compatible: bool = False
     side_outputs: int = 0
+    canonical_focal: float = 0.0
 
     def __post_init__(self) -> None:
         for field, known in (("encoding", ("inverse", "log", "disparity")), ("criterion", ("berhu", "l1", "silog"))):
@@ -66,6 +73,8 @@ class DepthTask(Task):
             raise ValueError(
                 f"task {self.name!r}: max_depth is {self.max_depth} m; it must be in (0, {FARTHEST_STORED})"
             )
+        if not 0 <= self.canonical_focal < math.inf:
+            raise ValueError(f"task {self.name!r}: canonical_focal is {self.canonical_focal} pixels; it must be >= 0")
         if self.side_outputs < 0:
             raise ValueError(f"task {self.name!r}: side_outputs is {self.side_outputs}; it must be at least 0")
 
@@ -97,6 +106,11 @@ class DepthTask(Task):
         nearest, farthest = UINT16_RANGE, UINT16_RANGE / (100.0 * self._farthest + 1.0)
         return (UINT16_RANGE / raw.clamp(farthest, nearest) - 1.0) / 100.0
 
+    def metres_through(self, raw: Tensor, intrinsics: Tensor | None) -> Tensor:
+        """`metres` for a camera of these intrinsics, where that makes a difference (``canonical_focal``)."""
+        metres = self.metres(raw)
+        return metres * self._enlargement(intrinsics) if self.camera_rule() and intrinsics is not None else metres
+
     @property
     def _farthest(self) -> float:
         # On the logarithmic scale the paper's 655 m sky would pull at a whole unit; half as far again as the range
@@ -109,6 +123,37 @@ class DepthTask(Task):
         if self.up_to_scale:
             return {self.name: metres}
         return {self.name: torch.where(metres > self.max_depth, torch.inf, metres)}
+
+    def camera_rule(self) -> dict[str, float]:
+        """The canonical focal length, and the range."""
+        if not self.canonical_focal or self.up_to_scale:
+            return {}
+        return {"focal": self.canonical_focal, "limit": self.max_depth}
+
+    def through_camera(self, label: Tensor, intrinsics: Tensor | None) -> Tensor:
+        """Metres as the canonical camera would have them.
+
+        Raises:
+            InputError: the camera is unknown.
+        """
+        if not self.camera_rule():
+            return label
+        if intrinsics is None:
+            raise InputError(
+                f"task {self.name!r}: canonical_focal needs the intrinsics of every camera with depth labels, and some"
+                " are unknown; give them, or set canonical_focal to 0"
+            )
+        return label / self._enlargement(intrinsics)
+
+    def for_camera(self, decoded: dict[str, Tensor], intrinsics: Tensor | None) -> None:
+        """Metres for this camera; +inf beyond ``max_depth``."""
+        if self.camera_rule() and intrinsics is not None:
+            metres = decoded[self.name] * self._enlargement(intrinsics)[:, 0]
+            decoded[self.name] = torch.where(metres > self.max_depth, torch.inf, metres)
+
+    def _enlargement(self, intrinsics: Tensor) -> Tensor:
+        """``(B, 1, 1, 1)``: so many times farther than through the canonical camera is what looks the same."""
+        return (intrinsics[:, 0, 0] / self.canonical_focal).view(-1, 1, 1, 1)
 
     def loss(self, raw: Tensor, label: Tensor, weight: Tensor | None = None) -> Tensor:
         """The chosen criterion over pixels whose depth is known."""

@@ -63,6 +63,17 @@ def test_every_method_trains_and_the_table_has_them_all(tmp_path):
 
 
 @pytest.mark.slow
+def test_how_fine_attention_has_to_be(tmp_path):
+    config = ROOT / "training/configs/compare_attention.yaml"
+    begun = run([sys.executable, "-m", "training.compare", "--config", str(config), "--out", str(tmp_path), *TINY])
+    assert begun.returncode == 0, begun.stderr
+    rows = json.loads((tmp_path / "compare.json").read_text())["rows"]
+    assert [row["method"] for row in rows] == ["xTAM (32)", "xTAM (8)"]
+    assert rows[0]["parameters"] == rows[1]["parameters"]  # the same network, attending at another scale
+    assert rows[0]["gflop"] < rows[1]["gflop"]
+
+
+@pytest.mark.slow
 def test_a_killed_comparison_goes_on_and_ends_as_if_nothing_had_happened(tmp_path):
     methods = ["--seeds", "1", "--only", "single-task,multi-task", "run.steps=6", "run.checkpoint_every=2"]
     whole, cut = tmp_path / "whole", tmp_path / "cut"

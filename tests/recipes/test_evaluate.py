@@ -197,7 +197,7 @@ class Answers:
     def __init__(self, ids: np.ndarray) -> None:
         self.ids = ids
 
-    def predict(self, image: np.ndarray, tasks: list[str]) -> dict[str, np.ndarray]:
+    def predict(self, image: np.ndarray, tasks: list[str], intrinsics: np.ndarray | None) -> dict[str, np.ndarray]:
         assert image.shape[:2] == self.ids.shape
         assert tasks == ["semantic"]
         return {"semantic": self.ids}

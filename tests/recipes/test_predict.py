@@ -118,6 +118,24 @@ def test_tasks_stride_limit_and_size(run_folder, pictures, tmp_path):
     assert np.load(out / "normals/a.npy").shape == (32, 48, 3)
 
 
+def test_a_given_camera_makes_canonical_depth_metres(pictures, tmp_path):
+    torch.manual_seed(0)
+    tasks = make_tasks([{"kind": "depth", "encoding": "log", "canonical_focal": 60}])
+    description = ModelDescription("densemtl_edge_s", tasks, (64, 96))
+    run = save_checkpoint(tmp_path / "run", build_model("densemtl_edge_s", tasks), description)
+    found = {}
+    for given in ("50,50,30,20", "100,100,30,20", "none"):
+        out = tmp_path / given
+        command = [str(pictures / "a.png"), "--run", str(run), "--out", str(out), "--raw", "--no-panel"]
+        assert predict.main(command + (["--intrinsics", given] if given != "none" else [])) == 0
+        found[given] = np.load(out / "depth/a.npy")
+    near = found["100,100,30,20"] < 80
+    assert near.any()
+    np.testing.assert_allclose(found["100,100,30,20"][near], 2 * found["50,50,30,20"][near], rtol=1e-5)
+    # the network works at 96 columns, of which the picture has 60
+    np.testing.assert_allclose(found["50,50,30,20"], found["none"] * (50 * 96 / 60 / 60), rtol=1e-5)
+
+
 def test_the_shipped_bundle_on_the_street_world(tmp_path):
     out = tmp_path / "out"
     assert (
@@ -197,6 +215,9 @@ def test_a_folder_that_is_not_empty_is_kept(run_folder, pictures, tmp_path, caps
         (["{pictures}", "--stride", "0"], "--stride is 0"),
         (["{pictures}", "--size", "10x10"], "--size is '10x10'"),
         (["{pictures}", "--no-panel"], "nothing to write"),
+        (["{pictures}", "--intrinsics", "50,50"], "give fx,fy,cx,cy"),
+        (["{pictures}", "--intrinsics", "50,wide"], "--intrinsics is '50,wide'; give FX,FY,CX,CY"),
+        (["street", "--intrinsics", "50,50,30,20"], "the street world knows its camera"),
         (["{pictures}", "--threads", "0"], "--threads is 0"),
         (["{pictures}", "--tasks", "dept"], "has no task 'dept'; it has semantic, depth, normals, edges"),
         (["{pictures}", "--run", "{empty}"], "has no model.json"),

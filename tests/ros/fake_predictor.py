@@ -53,11 +53,12 @@ class FakePredictor:
         self.delay = delay
         self.before = before
         self.asked: list[tuple[str, ...]] = []
+        self.cameras: list[list[float] | None] = []
         self.in_progress = threading.Event()
         self.warm = False
         self.closed = False
         tasks = {
-            name: SimpleNamespace(name=name, class_names=(), palette=(), picture="", picture_options={})
+            name: SimpleNamespace(name=name, class_names=(), palette=(), picture="", picture_options={}, camera={})
             for name in ("semantic", "depth", "normals", "edges")
         }
         tasks["semantic"].class_names = CLASS_NAMES
@@ -71,12 +72,17 @@ class FakePredictor:
         self.closed = True
 
     def predict(
-        self, image: np.ndarray, tasks: Iterable[str] | None = None, size: tuple[int, int] | None = None
+        self,
+        image: np.ndarray,
+        tasks: Iterable[str] | None = None,
+        size: tuple[int, int] | None = None,
+        intrinsics: list[float] | None = None,
     ) -> Prediction:
         assert image.dtype == np.uint8
         assert image.ndim == 3
         assert image.shape[2] == 3
         self.asked.append(tuple(tasks or ()))
+        self.cameras.append(intrinsics)
         self.in_progress.set()
         if self.before is not None:
             self.before(image)

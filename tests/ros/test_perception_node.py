@@ -124,6 +124,44 @@ def test_camera_info_is_scaled_and_stamped_like_the_outputs(start_rig):
     assert len(rig.received["camera_info"]) == 1, "intrinsics of another size must not go out"
 
 
+def test_depth_of_a_canonical_camera_gets_the_cameras_intrinsics(start_rig, capfd):
+    predictor = FakePredictor()
+    predictor.manifest.tasks["depth"].camera = {"focal": 200.0, "limit": 80.0}
+    rig = start_rig(predictor)
+    rig.activate("depth/image")
+    for _ in range(2):
+        exchange(rig, rig.message(picture()), "depth/image")
+    told = capfd.readouterr().err
+    assert told.count("depth is that of a camera of 200 pixels focal length; publish camera_info for metres") == 1
+
+    publisher = rig.tester.create_publisher(CameraInfo, "camera_info", RELIABLE)
+    rig.until(publisher.get_subscription_count, "the node subscribes to camera_info")
+    k = [60.0, 0.0, 31.5, 0.0, 60.0, 23.5, 0.0, 0.0, 1.0]
+    publisher.publish(CameraInfo(height=48, width=64, k=k))
+    rig.until(lambda: rig.node._input.camera_info is not None, "camera_info arrives")
+    exchange(rig, rig.message(picture()), "depth/image")
+    exchange(rig, rig.message(picture(20, 20)), "depth/image")
+    assert rig.predictor.cameras == [None, None, k, None]
+    assert rig.count("irregular.camera_info_size") == 1
+    told = capfd.readouterr().err
+    assert told.count("camera_info is of a 64 x 48 image, the image is 20 x 20: not used") == 1
+    assert "publish camera_info" not in told
+
+    rig.listen("camera_info", kind=CameraInfo)
+    rig.connect("depth/image", "camera_info")
+    exchange(rig, rig.message(picture(20, 20)), "depth/image")
+    exchange(rig, rig.message(picture()), "depth/image", "camera_info")
+    assert rig.count("irregular.camera_info_size") == 2, "counted once a frame, whoever needs it"
+
+
+def test_a_bundle_without_a_canonical_camera_gets_no_intrinsics(start_rig, capfd):
+    rig = start_rig()
+    rig.activate("depth/image")
+    exchange(rig, rig.message(picture()), "depth/image")
+    assert rig.predictor.cameras == [None]
+    assert "focal length" not in capfd.readouterr().err
+
+
 def test_labels_are_latched_before_the_first_mask_and_follow_the_threshold(start_rig):
     rig = start_rig()
     assert rig.transition("configure")

@@ -105,6 +105,11 @@ def load(bundle: Bundle, threads: int | None) -> EagerBackend:
                 f"{origin}: manifest.json names {len(declared.class_names)} classes for task {task.name!r}, "
                 f"model.json {len(classes)} (or in another order); rebuild the bundle"
             )
+        if declared.camera != task.camera_rule():
+            raise BundleError(
+                f"{origin}: manifest.json says camera {dict(declared.camera)} for task {task.name!r}, model.json "
+                f"{task.camera_rule()}; rebuild the bundle"
+            )
     model = description.build(bundle.read("model.safetensors"), origin)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     return EagerBackend(model, description.tasks, manifest.input_size, manifest.resize, device)

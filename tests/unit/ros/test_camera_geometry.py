@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
-from densemtl_ros.camera_geometry import scale_camera_info
+from densemtl_ros.camera_geometry import image_intrinsics, scale_camera_info
 
 
 @dataclass
@@ -87,3 +87,24 @@ def test_uncalibrated_stays_all_zero():
 def test_another_size_than_the_image_is_refused_with_both_sizes():
     with pytest.raises(ValueError, match=r"camera_info is of a 640 x 480 image, the image is 320 x 240"):
         scale_camera_info(Info(), (240, 320), (240, 320))
+
+
+def test_intrinsics_of_an_image_are_its_camera_infos():
+    assert image_intrinsics(Info(), (480, 640)) == Info().k
+
+
+def test_intrinsics_of_a_binned_region_are_those_of_its_pixels():
+    info = Info(binning_x=2, binning_y=2, roi=Region(x_offset=100, y_offset=40, width=400, height=200))
+    want = (edges(project(info.k)) - (100, 40)) / 2
+    np.testing.assert_allclose(edges(project(image_intrinsics(info, (100, 200)))), want)
+    assert image_intrinsics(info, (100, 200))[0] == 250
+
+
+@pytest.mark.parametrize("fx", [0.0, -500.0, float("nan"), float("inf")])
+def test_intrinsics_that_nobody_calibrated_are_unknown(fx):
+    assert image_intrinsics(Info(k=[fx, 0.0, 321.5, 0.0, 510.0, 238.25, 0.0, 0.0, 1.0]), (480, 640)) is None
+
+
+def test_intrinsics_of_another_size_are_refused():
+    with pytest.raises(ValueError, match=r"camera_info is of a 640 x 480 image, the image is 320 x 240: not used"):
+        image_intrinsics(Info(), (240, 320))

@@ -33,7 +33,7 @@ def test_names_are_unique_and_colours_exact(tmp_path):
     assert len(set(frames.names)) == 4
     assert frames.names[:2] == ["a", "a_2"]
     assert frames.sources == given
-    assert frames[0][5, 5].tolist() == [3, 2, 1]
+    assert frames[0][0][5, 5].tolist() == [3, 2, 1]
 
 
 def test_stride_limit_and_resizing(tmp_path):
@@ -41,21 +41,23 @@ def test_stride_limit_and_resizing(tmp_path):
         write(tmp_path / f"{n}.png", 30 * n)
     frames = open_frames([str(tmp_path)], stride=3, limit=2, size=(40, 50))
     assert frames.names == ["0", "3"]
-    assert frames[1].shape == (40, 50, 3)
-    assert (frames[1] == 90).all()
+    image, K = frames[1]
+    assert image.shape == (40, 50, 3)
+    assert (image == 90).all()
+    assert K is None
 
 
 def test_the_street_is_the_same_at_every_limit():
     few, more = (open_frames(["street"], limit=n, stride=2, size=(32, 48)) for n in (2, 3))
     assert few.names == ["street_000000", "street_000002"]
-    assert np.array_equal(few[1], more[1])
+    assert np.array_equal(few[1][0], more[1][0])
     assert len(open_frames(["street"])) == 16
 
 
 def test_an_unreadable_picture_is_told_when_it_is_asked_for(tmp_path):
     (tmp_path / "a.png").write_bytes(b"x")
     frames = open_frames([str(tmp_path / "a.png"), write(tmp_path / "b.png", 5)])
-    assert frames[1].max() == 5
+    assert frames[1][0].max() == 5
     with pytest.raises(InputError, match=r"a\.png: not a readable image"):
         frames[0]
 

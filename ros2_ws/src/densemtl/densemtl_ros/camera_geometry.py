@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any
 
-__all__ = ["scale_camera_info"]
+__all__ = ["image_intrinsics", "scale_camera_info"]
 
 
 def scale_camera_info(info: Any, image_size: tuple[int, int], output_size: tuple[int, int]) -> Any:
@@ -31,8 +32,7 @@ def scale_camera_info(info: Any, image_size: tuple[int, int], output_size: tuple
     height = (region.height if region else info.height) // binning_y
     if (height, width) != tuple(image_size):
         raise ValueError(
-            f"camera_info is of a {width} x {height} image, the image is {image_size[1]} x {image_size[0]}: "
-            "not republished"
+            f"camera_info is of a {width} x {height} image, the image is {image_size[1]} x {image_size[0]}: not used"
         )
     left, top = (region.x_offset, region.y_offset) if region else (0, 0)
     scale_x = output_size[1] / image_size[1] / binning_x
@@ -45,6 +45,23 @@ def scale_camera_info(info: Any, image_size: tuple[int, int], output_size: tuple
     out.binning_x = out.binning_y = 0
     out.roi = type(info.roi)()
     return out
+
+
+def image_intrinsics(info: Any, image_size: tuple[int, int]) -> list[float] | None:
+    """The camera matrix of an image.
+
+    Args:
+        info: `sensor_msgs/CameraInfo` of the image. Its binning and region of interest are applied.
+        image_size: ``(height, width)`` of the image.
+
+    Returns:
+        The nine numbers of its ``k``, row by row; None where nobody calibrated the camera, or not into numbers.
+
+    Raises:
+        ValueError: the camera info is of another size than the image.
+    """
+    k: list[float] = scale_camera_info(info, image_size, image_size).k
+    return [float(x) for x in k] if all(map(math.isfinite, k)) and k[0] > 0 else None
 
 
 def _scaled(matrix: Any, columns: int, left: float, top: float, scale_x: float, scale_y: float) -> list[float]:

@@ -10,6 +10,7 @@ from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import Image
 
 from densemtl_core.errors import InputError
+from densemtl_ros.camera_geometry import image_intrinsics
 from densemtl_ros.camera_input import CameraInput, Frame, stamp_nanoseconds
 from densemtl_ros.camera_outputs import CameraOutputs
 from densemtl_ros.compressed_codec import decode_compressed
@@ -39,6 +40,7 @@ class FramePipeline:
         self._predictor = predictor
         self._outputs = outputs
         self._statistics = statistics
+        self._camera_told = False
         self._decode_raw, codec = load_decoder(Image)
         node.get_logger().info(f"images: {codec}")
 
@@ -72,7 +74,8 @@ class FramePipeline:
         prediction = None
         if wanted:
             tasks = sorted({output.task for output in wanted})
-            prediction = self._predictor.predict(image, tasks=tasks, size=size)
+            K = self._intrinsics(camera.camera_info, image.shape[:2])
+            prediction = self._predictor.predict(image, tasks=tasks, size=size, intrinsics=K)
             stages = {f"infer.{stage}": seconds for stage, seconds in prediction.seconds.items()}
         marks.append(time.monotonic())
         if prediction is not None:
@@ -102,8 +105,31 @@ class FramePipeline:
         try:
             self._outputs.publish_info(info, header, image_size, size)
         except ValueError as error:
-            self._statistics.irregular("camera_info_size")
-            self._node.get_logger().warning(str(error), throttle_duration_sec=5.0)
+            self._tell_size(error)
+
+    def _intrinsics(self, info: Any, image_size: tuple[int, int]) -> list[float] | None:
+        """The image's camera matrix for a bundle whose predictions depend on it; None = unknown, or not needed."""
+        rules = {name: task.camera for name, task in self._predictor.manifest.tasks.items() if task.camera}
+        if not rules:
+            return None
+        try:
+            k = None if info is None else image_intrinsics(info, image_size)
+        except ValueError as error:
+            if not self._outputs.info_wanted:  # else `_publish_info` tells it
+                self._tell_size(error)
+            return None
+        if k is None and not self._camera_told:
+            self._camera_told = True
+            for name, rule in rules.items():
+                self._node.get_logger().info(
+                    f"{name} is that of a camera of {rule['focal']:g} pixels focal length; "
+                    "publish camera_info for metres"
+                )
+        return k
+
+    def _tell_size(self, error: ValueError) -> None:
+        self._statistics.irregular("camera_info_size")
+        self._node.get_logger().warning(str(error), throttle_duration_sec=5.0)
 
 
 def one_line(error: BaseException) -> str:
