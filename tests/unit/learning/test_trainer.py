@@ -361,6 +361,16 @@ class TestWeightAverage:
         average.update(model)
         assert torch.equal(average.model.running_mean, model.running_mean)
 
+    def test_what_was_learnt_before_is_not_forgotten_at_once(self):
+        model = torch.nn.Linear(1, 1, bias=False)
+        torch.nn.init.constant_(model.weight, 1.0)
+        kept, forgotten = WeightAverage(model, 0.9, forget=False), WeightAverage(model, 0.9)
+        torch.nn.init.constant_(model.weight, 2.0)
+        for average in (kept, forgotten):
+            average.update(model)
+        assert kept.model.weight.item() == pytest.approx(0.9 * 1 + 0.1 * 2)
+        assert forgotten.model.weight.item() == pytest.approx(0.1 * 1 + 0.9 * 2)
+
     @pytest.mark.parametrize("decay", [0.0, 1.0])
     def test_decay_out_of_range(self, decay):
         with pytest.raises(ValueError, match="must be in"):
