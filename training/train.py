@@ -24,12 +24,13 @@ from densemtl_core.learning.trainer import checkpoints
 from training.adaptation import with_target_aspect
 from training.checks import check_settings
 from training.run import run
-from training.settings import read_settings
+from training.settings import Settings, read_settings
 from training.sim_to_real import BRANCHES, branches, sim_to_real
 from training.targets import sniff
 
 __all__ = ["main", "run"]
 
+THREADS = torch.get_num_threads()
 CONFIGS = Path(__file__).parent / "configs"
 DEFAULT_ADAPTATION, TARGET_ADAPTATION = (str(CONFIGS / f"{name}.yaml") for name in ("sim_to_real", "sim_to_footage"))
 
@@ -56,19 +57,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     adapting.add_argument("--target-val", metavar="PATH", help="labelled frames to judge by: a data set in its layout")
     adapting.add_argument("--rows", help=f"what to run, of {','.join(BRANCHES)} (default: what can be compared)")
     parser.add_argument("--dry-run", action="store_true", help="print the resolved configuration and do nothing")
-    parser.add_argument("--threads", type=int, help="CPU threads of the network")
+    parser.add_argument(
+        "--threads", type=int, help="CPU threads of the network (default: the cores that loading leaves)"
+    )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that differ from the file")
     given = parser.parse_intermixed_args(arguments)  # key=value may stand anywhere
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("lightning").setLevel(logging.ERROR)
     out = Path(given.out)
     try:
-        if given.threads is not None:
-            if given.threads < 1:
-                raise InputError(f"--threads is {given.threads}; it must be at least 1")
-            torch.set_num_threads(given.threads)
+        if given.threads is not None and given.threads < 1:
+            raise InputError(f"--threads is {given.threads}; it must be at least 1")
         config, overrides = _adapting(given) if given.sim_to_real else _plain(given)
         settings = read_settings(config, overrides)
+        torch.set_num_threads(given.threads or _free_threads(settings))
         rows = given.rows.split(",") if given.rows else None
         if given.dry_run:
             for checked in [b.settings for b in branches(settings, out, rows)] if given.sim_to_real else [settings]:
@@ -87,6 +89,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"interrupted; {further}", file=sys.stderr)
         return 130
     return 0
+
+
+def _free_threads(settings: Settings) -> int:
+    """What loading leaves of the threads that PyTorch would take.
+
+    A network on as many threads as there are cores, and a process that renders beside it, wait for each other.
+    """
+    loading = settings.run.workers if settings.adaptation is None else 2 * settings.run.workers
+    return max(1, THREADS - loading)
 
 
 def _plain(given: argparse.Namespace) -> tuple[str, list[str]]:
