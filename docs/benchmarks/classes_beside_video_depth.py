@@ -22,7 +22,6 @@ SHARED = [
     "data.size=[96,192]",
     "data.train=800",
     "run.batch=4",
-    "run.steps=500",
     "run.validate_every=0",
     "run.workers=0",
 ]
@@ -49,13 +48,15 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/classes_beside_video_depth"))
     parser.add_argument("--cache", type=Path, help="folder for rendered frames, shared by the seeds")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--out", type=Path, default=Path("docs/benchmarks/classes_beside_video_depth.json"))
     given = parser.parse_args()
     rows = []
     for title, own in ROWS.items():
         values = []
         for seed in range(given.seeds):
-            overrides = [*SHARED, *own, f"run.seed={seed}", f"encoder_weights={given.encoder}"]
+            overrides = [*SHARED, *own, f"run.seed={seed}", f"run.steps={given.steps}"]
+            overrides.append(f"encoder_weights={given.encoder}")
             if "self_supervised=null" not in own:
                 overrides.append(f"self_supervised.pose_weights={given.encoder}")
             if given.cache:
@@ -68,7 +69,9 @@ def main() -> None:
                 spread = statistics.stdev(found) if len(found) > 1 else None
                 figures[f"{task} {name}"] = {"mean": statistics.fmean(found), "std": spread, "values": found}
         rows.append({"method": title, "settings": [*SHARED, *own], "figures": figures})
-    given.out.write_text(json.dumps({"command": __doc__.split("\n\n")[1].strip(), "rows": rows}, indent=1) + "\n")
+    command = " ".join(__doc__.split("\n\n")[1].replace("\\", " ").split())
+    command += f" --steps {given.steps} --seeds {given.seeds}"
+    given.out.write_text(json.dumps({"command": command, "steps": given.steps, "rows": rows}, indent=1) + "\n")
     for row in rows:
         print(row["method"], {name: (value["mean"], value["std"]) for name, value in row["figures"].items()})
 
