@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -50,6 +51,8 @@ TOLD = {
 """Class list of a network to what its classes are, by name, in other lists."""
 
 SCALED = "_median_scaled"
+
+log = logging.getLogger("densemtl.evaluate")
 
 
 @dataclass(frozen=True)
@@ -118,12 +121,14 @@ def evaluate_network(
     judges = {task.name: as_judged(task, protocol) for task in tasks}
     metrics: dict[str, Metric] = {}
     shapes: dict[str, Metric] = {}
+    unknown = 0
     for sample in samples:
         image = (sample.image.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
         wanted = [name for name in judges if name in sample.labels]
         if not wanted:
             continue
         K = None if sample.intrinsics is None else sample.intrinsics.numpy()
+        unknown += K is None and any(judges[name].camera_rule() for name in wanted)
         predictions = network.predict(image, wanted, K)
         for name in wanted:
             task, found = judges[name], predictions[name]
@@ -137,6 +142,8 @@ def evaluate_network(
             if isinstance(metric, DepthError) and not metric.median_scaling:
                 shape = shapes.setdefault(name, DepthError(max_depth=metric.max_depth, median_scaling=True))
                 task.score(shape, {name: decoded}, sample.labels[name][None])
+    if unknown:
+        log.warning("%d samples have no intrinsics: their depth is that of the network's canonical camera", unknown)
     scores: dict[str, dict[str, Any]] = {name: dict(metric.compute()) for name, metric in metrics.items()}
     for name, shape in shapes.items():
         scores[name] |= shape.compute()

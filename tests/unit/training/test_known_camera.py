@@ -57,7 +57,7 @@ def test_a_run_sees_through_a_camera_as_its_bundle_does(networks):
         networks[0].predict(picture, ["depth"], -K)
 
 
-def test_scores_of_run_and_bundle_are_those_of_training(networks, run):
+def test_scores_of_run_and_bundle_are_those_of_training(networks, run, caplog):
     world = StreetWorld(split="val", size=SIZE, length=2)
     samples = [replace(s, image=(s.image * 255).round() / 255) for s in (world[0], world[1])]
     wide = [replace(s, intrinsics=None) for s in samples]
@@ -73,7 +73,9 @@ def test_scores_of_run_and_bundle_are_those_of_training(networks, run):
     batches = [replace(b, intrinsics=s.intrinsics[None]) for b, s in zip(batches, samples, strict=True)]
     trained = judge(model, depth, batches)["depth"].compute()
     assert {name: ours[name] for name in trained} == pytest.approx(trained, rel=1e-3)
+    assert not caplog.records
     assert scores(networks[0], wide)["AbsRel"] != pytest.approx(ours["AbsRel"], rel=0.05)
+    assert "2 samples have no intrinsics" in caplog.text
 
 
 def test_pictures_of_a_report_are_seen_through_their_camera(run, monkeypatch):
