@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -75,7 +76,7 @@ def test_how_fine_attention_has_to_be(tmp_path):
 
 @pytest.mark.slow
 def test_a_killed_comparison_goes_on_and_ends_as_if_nothing_had_happened(tmp_path):
-    methods = ["--seeds", "1", "--only", "single-task,multi-task", "run.steps=6", "run.checkpoint_every=2"]
+    methods = ["--seeds", "1", "--only", "single-task,multi-task", "run.steps=12", "run.checkpoint_every=2"]
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     finished = run(command(whole, *methods))
     assert finished.returncode == 0, finished.stderr
@@ -85,7 +86,7 @@ def test_a_killed_comparison_goes_on_and_ends_as_if_nothing_had_happened(tmp_pat
     for line in process.stderr:
         second = second or line.startswith("[2/")
         if second and line.startswith("step 3/"):
-            os.kill(process.pid, signal.SIGKILL)  # in the second run, after its checkpoint of step 2
+            os.kill(process.pid, signal.SIGKILL)  # in the second run, after a checkpoint
             break
     process.communicate()
     assert process.returncode == -signal.SIGKILL
@@ -94,5 +95,6 @@ def test_a_killed_comparison_goes_on_and_ends_as_if_nothing_had_happened(tmp_pat
     resumed = run(command(cut, *methods))
     assert resumed.returncode == 0, resumed.stderr
     assert "3 runs, 1 of them done" in resumed.stderr
-    assert "resumed at step 2" in resumed.stderr
+    # On a busy machine the run gets a little further before the signal arrives.
+    assert re.search(r"resumed at step (2|4|6|8|10)\b", resumed.stderr)
     assert results(cut) == results(whole)

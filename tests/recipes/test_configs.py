@@ -10,7 +10,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import native_layouts
+import numpy as np
 import pytest
 
 from densemtl_core.data import class_list
@@ -32,14 +34,18 @@ TINY += ["run.steps=2", "run.batch=2", "run.workers=0"]
 
 @pytest.fixture(scope="session")
 def roots(tmp_path_factory) -> dict[str, Path]:
-    """Data set to its folder; ``folder`` is one of images alone."""
+    """Data set to its folder; ``folder`` is one of images alone, ``video`` a file."""
     writers = {name.removeprefix("write_"): write for name, write in vars(native_layouts).items() if "write_" in name}
     del writers["image"]
     folder = tmp_path_factory.mktemp("native")
     for name in writers:
         (folder / name).mkdir()
     made = {name: write(folder / name) for name, write in writers.items()}
-    return {**made, "folder": made["kitti"] / "image_02/data"}
+    film = cv2.VideoWriter(str(folder / "drive.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), 10, (96, 64))
+    for n in range(4):
+        film.write(np.full((64, 96, 3), 60 * n, np.uint8))
+    film.release()
+    return {**made, "folder": made["kitti"] / "image_02/data", "video": folder / "drive.mp4"}
 
 
 @pytest.fixture
@@ -154,6 +160,8 @@ def test_two_adapted_steps_judged_on_the_source(config, roots, out):
     learnt = {"adversarial", "discriminator"} if settings.adaptation.adversarial else set()
     if settings.adaptation.self_training:
         learnt |= {"believed", *(f"student_{name}" for name in names)}
+    if settings.adaptation.agreement:
+        learnt.add("agreement_normals")
     last = metrics["history"][-1]
     assert last.keys() == {"step", "loss", "steps_per_second", *names, *learnt}
     assert last["step"] == 2
@@ -175,7 +183,7 @@ def test_every_row_on_the_native_layouts(config, roots, out, capsys):
     assert train.main(["--sim-to-real", "--config", str(config), "--out", str(out), *tiny]) == 0
     report = json.loads((out / "sim_to_real.json").read_text())
     begun = ["start"] if settings.start or settings.adaptation.source_steps else []
-    rows = [*begun, "adapted"] if target == "folder" else [*begun, *ROWS]
+    rows = [*begun, "adapted"] if target in ("folder", "video") else [*begun, *ROWS]
     assert [row["method"] for row in report["rows"]] == rows
     judged = [t if isinstance(t, str) else t["kind"] for t in settings.tasks]
     judged = [name for name in judged if name in DATASETS[target].labels]
