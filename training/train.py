@@ -97,7 +97,8 @@ def _free_threads(settings: Settings) -> int:
     A network on as many threads as there are cores, and a process that renders beside it, wait for each other.
     """
     loading = settings.run.workers if settings.adaptation is None else 2 * settings.run.workers
-    return max(1, THREADS - loading)
+    # Whoever set fewer in this process meant it.
+    return max(1, min(torch.get_num_threads(), THREADS - loading))
 
 
 def _plain(given: argparse.Namespace) -> tuple[str, list[str]]:

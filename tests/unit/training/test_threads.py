@@ -19,5 +19,8 @@ from training.settings import read_settings
 )
 def test_loading_keeps_its_cores(config, workers, cores, threads, monkeypatch):
     monkeypatch.setattr(train, "THREADS", cores)
+    monkeypatch.setattr(train.torch, "get_num_threads", lambda: cores)
     settings = read_settings(f"training/configs/{config}.yaml", [f"run.workers={workers}"])
     assert train._free_threads(settings) == threads
+    monkeypatch.setattr(train.torch, "get_num_threads", lambda: 1)
+    assert train._free_threads(settings) == 1  # set by whoever calls
