@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from training import train
+from training.datasets import make_dataset
 from training.settings import read_settings
 
 DOCS = Path(__file__).resolve().parents[2] / "docs/datasets.md"
@@ -39,7 +40,7 @@ def test_three_ways_to_give_the_camera_on_the_command_line(configuration, tmp_pa
         cv2.imwrite(str(tmp_path / f"{n}.png"), frame)
     overrides = ["data.dataset=folder", f"data.root={tmp_path}", f"data.options.intrinsics={intrinsics}"]
     settings = read_settings(configuration, overrides)
-    data = train.make_dataset(settings.data, [], settings.class_list, "train")
+    data = make_dataset(settings.data, [], settings.class_list, "train")
     K = data[0].intrinsics
     assert K[0, 0].item() == pytest.approx(115.5 * 160 / 100)  # follows the resize
     assert K[1, 1].item() == pytest.approx(115.2 * 96 / 60)
