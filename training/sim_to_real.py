@@ -32,7 +32,7 @@ from training.datasets import DATASETS
 from training.run import open_training_sets, run
 from training.run_folder import claimed, refuse_unfit
 from training.settings import Settings
-from training.sim_to_real_report import Judged, before_after, judge_row, labelled_frames, report, table
+from training.sim_to_real_report import Judged, before_after, judge_row, judging, labelled_frames, report, table
 from training.starting_weights import start_folder
 
 __all__ = ["BRANCHES", "Branch", "branches", "sim_to_real", "validation_of"]
@@ -207,8 +207,7 @@ def _verdict(settings: Settings, out: Path, done: Sequence[Branch]) -> list[Judg
         folders.insert(0, ("start", start_folder(settings.start)))
     classes = how.classes
     if validation is not None:  # what the start would be judged in alone may be other classes
-        _, protocol, _ = labelled_frames(settings.made_tasks(), validation, classes)
-        classes = protocol.classes
+        classes = judging(settings.made_tasks(), validation, classes)[1].classes
     rows = [judge_row(title, folder, validation, classes) for title, folder in folders]
     found = report(rows, settings, validation, classes)
     (out / REPORT).write_text(json.dumps(found, indent=1).replace("NaN", "null") + "\n")

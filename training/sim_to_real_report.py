@@ -23,7 +23,7 @@ from training.provenance import provenance
 from training.settings import Settings
 from training.trained_network import TrainedNetwork
 
-__all__ = ["BASELINE", "Judged", "before_after", "judge_row", "labelled_frames", "report", "table"]
+__all__ = ["BASELINE", "Judged", "before_after", "judge_row", "judging", "labelled_frames", "report", "table"]
 
 BASELINE = "source only"
 SHOWN = {"RMSE": ("AbsRel", "AbsRel_median_scaled"), "macroF1": ("odsF",)}
@@ -38,7 +38,7 @@ class Judged:
         title: of its row.
         folder: of its weights.
         scores: task name to figures; empty without labelled frames.
-        higher_is_better: task name to its primary figure and that figure's direction.
+        primary: task name to the name of its primary figure, and whether higher is better.
     """
 
     title: str
@@ -67,6 +67,16 @@ def judge_row(title: str, folder: Path, validation: DataSettings | None, classes
     return Judged(title, str(folder), scores, {name: (m.primary, m.higher_is_better) for name, m in metrics.items()})
 
 
+def judging(tasks: Sequence[Task], validation: DataSettings, classes: str | None) -> tuple[list[Task], Protocol]:
+    """Which tasks of a network the labels judge, and in which classes.
+
+    Raises:
+        InputError: the network's classes cannot be compared with the labels'.
+    """
+    judged = [task for task in tasks if task.name in DATASETS[validation.dataset].labels]
+    return judged, label_protocol(judged, validation.dataset, classes)
+
+
 def labelled_frames(
     tasks: Sequence[Task], validation: DataSettings, classes: str | None
 ) -> tuple[list[Task], Protocol, Dataset[Sample]]:
@@ -75,8 +85,7 @@ def labelled_frames(
     Raises:
         InputError: the network's classes cannot be compared with the labels', or see `make_dataset`.
     """
-    judged = [task for task in tasks if task.name in DATASETS[validation.dataset].labels]
-    protocol = label_protocol(judged, validation.dataset, classes)
+    judged, protocol = judging(tasks, validation, classes)
     names = [task.name for task in judged]
     return judged, protocol, make_dataset(validation, names, protocol.classes or "cityscapes19", "val")
 
