@@ -15,9 +15,8 @@ from densemtl_core.errors import InputError
 from densemtl_core.learning.checkpoint import load_checkpoint
 from densemtl_core.models import ModelDescription
 from densemtl_core.runtime import Bundle, Predictor
-from densemtl_core.runtime.backends.base import working_size
 from densemtl_core.runtime.backends.eager import EagerBackend
-from densemtl_core.runtime.camera import apply_camera, checked_intrinsics
+from densemtl_core.runtime.camera import apply_camera, checked_intrinsics, working_focal
 from densemtl_core.tasks import Task
 
 __all__ = ["TrainedNetwork"]
@@ -82,7 +81,7 @@ class TrainedNetwork:
         size = (image.shape[0], image.shape[1])
         outputs = self._engine.run(np.ascontiguousarray(image), ordered, size).outputs
         if K is not None:
-            focal = float(K[0, 0]) * working_size(size, self._input_size, "aspect")[1] / size[1]
+            focal = working_focal(K, size, self._input_size, "aspect")
             chosen = {name: self.tasks[name] for name in ordered}
             rules = {name: task.camera_rule() for name, task in chosen.items()}
             apply_camera(outputs, focal, rules, {name: task.needs() for name, task in chosen.items()})

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from densemtl_core.errors import InputError
+from densemtl_core.runtime.backends.base import working_size
 
-__all__ = ["apply_camera", "checked_intrinsics"]
+__all__ = ["apply_camera", "checked_intrinsics", "working_focal"]
 
 
 def checked_intrinsics(intrinsics: ArrayLike | None) -> NDArray[np.float64] | None:
@@ -47,6 +48,18 @@ def checked_intrinsics(intrinsics: ArrayLike | None) -> NDArray[np.float64] | No
     return K
 
 
+def working_focal(K: NDArray[np.float64], size: tuple[int, int], input_size: tuple[int, int], resize: str) -> float:
+    """f_x in pixels of the image as the network sees it.
+
+    Args:
+        K: ``(3, 3)`` in pixels of the camera's image.
+        size: ``(H, W)`` of that image.
+        input_size: of the manifest.
+        resize: the manifest's rule.
+    """
+    return float(K[0, 0]) * working_size(size, input_size, resize)[1] / size[1]
+
+
 def apply_camera(
     outputs: dict[str, NDArray[Any]],
     focal: float,
@@ -60,8 +73,7 @@ def apply_camera(
 
     Args:
         outputs: by name, ``(H, W)`` or ``(H, W, C)``; changed ones are replaced, the arrays themselves stay.
-        focal: f_x of the camera in pixels of the image as the network sees it: of the camera's image, times the width
-            at which the network works over that image's width.
+        focal: of the camera (`working_focal`).
         rules: task name to its ``camera`` (`densemtl_core.runtime.TaskInfo`); empty = no rule.
         needs: task name to the tasks that it needs.
     """

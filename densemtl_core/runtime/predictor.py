@@ -12,9 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 from densemtl_core import render
 from densemtl_core.errors import InputError
 from densemtl_core.runtime.backends import open_backend
-from densemtl_core.runtime.backends.base import working_size
 from densemtl_core.runtime.bundle import Bundle
-from densemtl_core.runtime.camera import apply_camera, checked_intrinsics
+from densemtl_core.runtime.camera import apply_camera, checked_intrinsics, working_focal
 from densemtl_core.runtime.manifest import Manifest, TaskInfo
 
 __all__ = ["Predictions", "Predictor"]
@@ -141,8 +140,8 @@ class Predictor:
         result = self._engine.run(image, wanted, size or (image.shape[0], image.shape[1]))
         infos = {name: self.manifest.tasks[name] for name in wanted}
         if K is not None:
-            working = working_size((image.shape[0], image.shape[1]), self.manifest.input_size, self.manifest.resize)
-            focal = float(K[0, 0]) * working[1] / image.shape[1]
+            own = (image.shape[0], image.shape[1])
+            focal = working_focal(K, own, self.manifest.input_size, self.manifest.resize)
             apply_camera(
                 result.outputs, focal, {n: t.camera for n, t in infos.items()}, {n: t.needs for n, t in infos.items()}
             )
