@@ -46,7 +46,13 @@ def make_objective(settings: Settings, tasks: Sequence[Task], fresh: bool = True
         raise InputError("self_supervised needs neighbouring frames: set data.frames to [-1, 1]")
     pose = make_pose(how.pose, how.pose_weights, fresh)
     video = SelfSupervisedDepth(
-        learner, pose, settings.data.frames, weight=how.weight, smoothness=how.smoothness, automask=how.automask
+        learner,
+        pose,
+        settings.data.frames,
+        weight=how.weight,
+        smoothness=how.smoothness,
+        automask=how.automask,
+        automask_from=how.automask_from,
     )
     labelled = [task for task in tasks if task is not learner]
     if not labelled:

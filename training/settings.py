@@ -35,6 +35,7 @@ class SelfSupervision:
         weight: of the photometric loss, beside the other tasks'.
         smoothness: weight of the smoothness within it.
         automask: leave out what looks better unmoved.
+        automask_from: from this training step on; before, the direction of travel has to be found.
     """
 
     task: str = "depth"
@@ -43,6 +44,7 @@ class SelfSupervision:
     weight: float = 1.0
     smoothness: float = 1e-3
     automask: bool = True
+    automask_from: int = 0
 
 
 @dataclass

@@ -29,13 +29,20 @@ TIE_BREAK = 1e-5
 """Spread of the noise that decides between equal errors, of a picture that stands still, say."""
 
 
+PUBLISHED_START = 0.2
+"""Depth at which the published disparity starts (a sigmoid of 0, between 0.1 and 100), which the motion network's scale
+of 0.01 was made for."""
+
+
 class SelfSupervisedDepth(Objective):
     """Photometric error of the neighbouring frames, and smoothness, averaged over the depth heads.
 
     Each head's depth is enlarged to the picture's size; every pixel counts with the neighbour that fits it best, and
     not at all where a neighbour fits better unmoved (auto-masking: what moves along with the camera, or a camera that
-    stands). Any depth encoding will do. ``disparity`` is the published one; it starts at 0.2, too near for motion in
-    metres: where that is known, take ``log``, which starts at 10 m.
+    stands). Any depth encoding will do. ``disparity`` is the published one: it starts at 0.2, too near for motion in
+    metres, and cannot come nearer than 0.1, where it gets stuck before the motion has grown to fit. ``log`` starts at 10
+    and has no near end. The motion network's translation is multiplied by where the depth starts over 0.2, so that
+    both begin in the published proportion.
 
     Args:
         task: the depth task whose outputs are trained.
@@ -45,10 +52,15 @@ class SelfSupervisedDepth(Objective):
         weight: of the whole objective.
         smoothness: weight of the smoothness of the finest head; halved from head to head.
         automask: see above.
+        automask_from: training steps before the first auto-masking. Until the motion is roughly known, leaving out what
+            a trial motion makes worse rewards any motion that improves some pixels, and a small sideways one is as good
+            as the true one; with all pixels counting it is not.
 
     Raises:
         InputError: an argument is out of range.
     """
+
+    steps: Tensor
 
     def __init__(
         self,
@@ -58,16 +70,23 @@ class SelfSupervisedDepth(Objective):
         weight: float = 1.0,
         smoothness: float = 1e-3,
         automask: bool = True,
+        automask_from: int = 0,
     ) -> None:
         super().__init__()
         if not frames or 0 in frames:
             raise InputError(f"self-supervised depth: frames {list(frames)} are no neighbours; use [-1, 1]")
         if weight < 0 or smoothness < 0:
             raise InputError(f"self-supervised depth: weight {weight} and smoothness {smoothness} must be >= 0")
+        if automask_from < 0:
+            raise InputError(f"self-supervised depth: automask_from {automask_from} must be >= 0 training steps")
         if pose is None and task.up_to_scale:
             raise InputError(f"task {task.name!r}: up_to_scale is true but known motion gives metres; set it false")
         self.task, self.pose, self.frames = task, pose, tuple(frames)
         self.weight, self.smoothness, self.automask = float(weight), float(smoothness), automask
+        self.automask_from = automask_from
+        start = task.metres(torch.zeros(()))
+        self._stride = float(start) / PUBLISHED_START  # in depth's unit, of one unit of the motion network
+        self.register_buffer("steps", torch.zeros((), dtype=torch.long))  # in the state: a resumed run counts on
 
     def forward(self, outputs: Mapping[str, Sequence[Tensor]], batch: Sample) -> tuple[Tensor, dict[str, Tensor]]:
         """Score a batch of frames with their neighbours.
@@ -96,7 +115,7 @@ class SelfSupervisedDepth(Objective):
             target = image.float().repeat(count, 1, 1, 1)
             K = K.to(image.device).float().repeat(count, 1, 1)
             still = None
-            if self.automask:
+            if self.automask and int(self.steps) >= self.automask_from:
                 error = photometric_error(source, target)
                 # Drawn from the global generator, whose state a checkpoint keeps.
                 still = _best(error + TIE_BREAK * torch.randn_like(error), count)
@@ -113,6 +132,8 @@ class SelfSupervisedDepth(Objective):
                 photometric = photometric + error.mean() / len(scales)
                 roughness = _roughness(1 / self.task.metres(raw), image.float())
                 smooth = smooth + self.smoothness / 2**scale * roughness / len(scales)
+        if self.training:
+            self.steps += 1
         parts = {"photometric": photometric.detach(), "smoothness": smooth.detach(), "automasked": automasked}
         return self.weight * (photometric + smooth), parts
 
@@ -143,6 +164,7 @@ class SelfSupervisedDepth(Objective):
         pairs = [(n, image) if k < 0 else (image, n) for k, n in zip(self.frames, neighbours, strict=True)]
         earlier, later = (torch.cat(pictures) for pictures in zip(*pairs, strict=True))
         axis_angle, translation = self.pose(earlier, later)
+        translation = translation * self._stride
         forward = Rt_to_matrix4x4(axis_angle_to_rotation_matrix(axis_angle.float()), translation.float()[..., None])
         steps = forward.view(len(self.frames), -1, 4, 4)
         return torch.cat(

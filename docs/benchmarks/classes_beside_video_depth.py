@@ -21,6 +21,7 @@ from training.settings import read_settings
 SHARED = [
     "data.size=[96,192]",
     "data.train=800",
+    "data.validation=32",
     "run.batch=4",
     "run.validate_every=0",
     "run.workers=0",
@@ -47,8 +48,8 @@ def main() -> None:
     parser.add_argument("--encoder", required=True, help="MobileNetV2's ImageNet weights, for both networks")
     parser.add_argument("--runs", type=Path, default=Path("runs/classes_beside_video_depth"))
     parser.add_argument("--cache", type=Path, help="folder for rendered frames, shared by the seeds")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=500)
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=900)
     parser.add_argument("--out", type=Path, default=Path("docs/benchmarks/classes_beside_video_depth.json"))
     given = parser.parse_args()
     rows = []

@@ -27,6 +27,8 @@ from densemtl_core.tasks import DepthTask, make_tasks
 TASK = DepthTask(encoding="log")
 SCALED = DepthTask(encoding="disparity", up_to_scale=True)
 TINY = "mobilenetv3_small_050"
+STRIDE = 50.0
+"""Metres a unit of the motion network's translation: logarithmic depth starts at 10 m, the published one at 0.2."""
 
 
 class TrueMotion(nn.Module):
@@ -38,7 +40,7 @@ class TrueMotion(nn.Module):
 
     def forward(self, earlier: torch.Tensor, later: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         batch = len(earlier)
-        return earlier.new_zeros(batch, 3), self.translation.expand(batch, 3)
+        return earlier.new_zeros(batch, 3), (self.translation / STRIDE).expand(batch, 3)
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +115,7 @@ class TestMotion:
             def forward(self, earlier, later):
                 seen.append((earlier, later))
                 speed = torch.arange(1.0, 7.0)[:, None]  # tells the six pairs apart
-                return torch.tensor([0.1, -0.2, 0.3]).expand(6, 3), self.translation * speed
+                return torch.tensor([0.1, -0.2, 0.3]).expand(6, 3), self.translation / STRIDE * speed
 
         objective = SelfSupervisedDepth(TASK, Recorder(0.8), frames=(-1, 1))
         image, before, after = drive.image, drive.labels["image-1"], drive.labels["image+1"]
@@ -156,6 +158,33 @@ class TestAutomask:
     def test_counts_only_pixels_that_motion_explains(self, drive):
         _, parts = SelfSupervisedDepth(TASK, None)({"depth": [raw_of(drive)]}, drive)
         assert 0.1 < parts["automasked"] < 0.8
+
+    def test_rewards_wrong_motion_which_is_why_it_may_begin_later(self, drive):
+        def loss(direction: torch.Tensor, automask: bool) -> float:
+            motion = TrueMotion(0.0)
+            motion.translation.data[:] = direction
+            objective = SelfSupervisedDepth(TASK, motion, smoothness=0.0, automask=automask)
+            return objective({"depth": [raw_of(drive)]}, drive)[0].item()
+
+        still, sideways, ahead = torch.zeros(3), torch.tensor([0.1, 0.0, 0.0]), torch.tensor([0.0, 0.0, -0.4])
+        assert loss(sideways, True) < loss(still, True)
+        assert loss(ahead, False) < loss(still, False) < loss(sideways, False)
+
+    def test_begins_after_so_many_training_steps_and_remembers_them(self, drive):
+        objective = SelfSupervisedDepth(TASK, None, automask_from=2)
+        raw = raw_of(drive)
+
+        def masked() -> float:
+            return objective({"depth": [raw]}, drive)[1]["automasked"].item()
+
+        objective.eval()
+        assert masked() == 0.0
+        objective.train()
+        assert (masked(), masked()) == (0.0, 0.0)
+        assert masked() > 0.1
+        resumed = SelfSupervisedDepth(TASK, None, automask_from=2)
+        resumed.load_state_dict(objective.state_dict())
+        assert resumed({"depth": [raw]}, drive)[1]["automasked"] > 0.1
 
     def test_a_seed_repeats_the_loss_bit_for_bit(self, drive):
         objective = SelfSupervisedDepth(TASK, None)
@@ -215,7 +244,15 @@ class TestRefusals:
             SelfSupervisedDepth(TASK, None)({"depth": [raw_of(drive)]}, replace(drive, intrinsics=None))
 
     @pytest.mark.parametrize(
-        "options", [{"frames": ()}, {"frames": (0, 1)}, {"weight": -1.0}, {"smoothness": -1.0}, {"task": SCALED}]
+        "options",
+        [
+            {"frames": ()},
+            {"frames": (0, 1)},
+            {"weight": -1.0},
+            {"smoothness": -1.0},
+            {"task": SCALED},
+            {"automask_from": -1},
+        ],
     )
     def test_arguments_out_of_range(self, options):
         with pytest.raises(InputError):
