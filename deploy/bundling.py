@@ -5,15 +5,33 @@ from __future__ import annotations
 import platform
 import subprocess
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from densemtl_core.models import DenseMTL, ModelDescription
-from densemtl_core.runtime import Bundle, Manifest, OutputInfo, TaskInfo, write_bundle
+from densemtl_core.runtime import Bundle, EngineInfo, Manifest, OutputInfo, TaskInfo, write_bundle
 from densemtl_core.tasks import Task
 
-__all__ = ["package", "task_info"]
+__all__ = ["Contents", "package", "task_info"]
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a compilation adds to the network itself.
+
+    Attributes:
+        files: name to bytes.
+        engines: backend to what it loads.
+        precision: that was asked for.
+        told: further facts for the manifest's ``made_with``.
+    """
+
+    files: Mapping[str, bytes]
+    engines: Mapping[str, EngineInfo]
+    precision: str = "fp32"
+    told: Mapping[str, str] = field(default_factory=dict)
 
 
 def task_info(task: Task) -> TaskInfo:
@@ -36,41 +54,47 @@ def package(
     description: ModelDescription,
     out: Path,
     *,
+    contents: Contents | None = None,
     accuracy: Mapping[str, Any] | None = None,
     card: str | None = None,
+    sign_with: Path | None = None,
 ) -> Bundle:
-    """Write a bundle for the backend ``eager``.
+    """Write a bundle: the network itself, for the backend ``eager``, and what was compiled of it.
 
     Args:
         model: the network with its weights.
         description: of that model.
         out: folder to write; replaced at once when it is a bundle already.
+        contents: engines and their files; None: none.
         accuracy: task to scores, with the data set they were measured on.
         card: text of the model card, written as ``README.md``.
+        sign_with: PEM file of a private Ed25519 key; None = the bundle is not signed.
 
     Returns:
         The bundle, verified.
     """
-    files = description.files(model)
+    contents = contents or Contents({}, {})
+    files = {**description.files(model), **contents.files}
     if card is not None:
         files["README.md"] = card.encode()
     manifest = Manifest(
         name=out.name.removesuffix(".bundle"),
         preset=description.preset,
-        precision="fp32",
+        precision=contents.precision,
         input_size=description.input_size,
         tasks={task.name: task_info(task) for task in description.tasks},
         files={},
-        backends=("eager",),
+        backends=(*contents.engines, "eager"),
+        engines=contents.engines,
         accuracy=accuracy or {},
-        made_with=_made_with(),
+        made_with={**_made_with(), **contents.told},
     )
-    return write_bundle(out, manifest, files)
+    return write_bundle(out, manifest, files, sign_with=sign_with)
 
 
 def _made_with() -> dict[str, str]:
     made = {"python": platform.python_version()}
-    for name in ("densemtl-core", "torch", "timm", "safetensors"):
+    for name in ("densemtl-core", "torch", "timm", "safetensors", "onnx", "onnxruntime", "openvino"):
         try:
             made[name] = version(name)
         except PackageNotFoundError:

@@ -1,71 +1,140 @@
-"""Turn a checkpoint into a bundle that a robot can load.
+"""Turn a checkpoint into a bundle that a robot can load: export, quantise, judge, time, write.
 
-python deploy/compile.py --checkpoint runs/latest --out build/mine.bundle
-python deploy/compile.py --preset densemtl_edge_s --num-classes 19 --dry-run
+python deploy/compile.py --int8                                     # the network that ships, for this machine
+python deploy/compile.py --checkpoint runs/latest --int8 --calibration drive.mp4 --out build/mine.bundle
+python deploy/compile.py --preset densemtl_edge_s --backend onnx --dry-run
+
+Exit status: 0 written; 1 written nothing, because a task lost more accuracy than the gate allows; 2 refused.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+if __name__ == "__main__":
+    # Run as a file, Python looks for imports beside it first; the packages lie one level up.
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+import numpy as np
 import torch
 
 from densemtl_core.errors import InputError
 from densemtl_core.learning.checkpoint import load_checkpoint
 from densemtl_core.models import PRESETS, DenseMTL, ModelDescription, build_model
-from densemtl_core.runtime import Predictor
+from densemtl_core.runtime import Predictor, default_bundle
+from densemtl_core.runtime.signature import read_private_key
 from densemtl_core.tasks import make_tasks
-from deploy.packaging import package
+from deploy.accuracy import Drop, labelled_street
+from deploy.bundling import package
+from deploy.calibration import COUNT, calibration_set
+from deploy.compilation import PRECISIONS, Compilation, Compiled
+from deploy.latency import interleaved, percentiles
 
 __all__ = ["main"]
+
+PREFERRED = ("onnx", "eager")
+"""What ``auto`` compiles for, the first that is installed; OpenVINO has to be asked for."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python deploy/compile.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--checkpoint", type=Path, help="folder with model.safetensors and model.json")
-    source.add_argument("--preset", help=f"an untrained network, for timing: {', '.join(PRESETS)}")
-    parser.add_argument("--num-classes", type=int, default=19, help="with --preset (default: %(default)s)")
-    parser.add_argument("--input", metavar="HxW", help="working size, default that of training")
-    parser.add_argument("--card", type=Path, help="model card to put into the bundle")
-    parser.add_argument("--out", type=Path, default=Path("build/densemtl.bundle"), help="default: %(default)s")
-    parser.add_argument("--dry-run", action="store_true", help="print the plan and write nothing")
-    given = parser.parse_args(arguments)
+    given = _arguments(arguments)
+    logging.getLogger("torch").setLevel(logging.ERROR)
     try:
-        model, description = _network(given)
-        parameters = sum(p.numel() for p in model.parameters()) / 1e6
-        tasks = ", ".join(t.name for t in description.tasks)
-        height, width = description.input_size
-        print(f"network   {description.preset}, {parameters:.2f} M parameters: {tasks}")
-        print(f"input     {height}x{width}, fp32, backend eager")
-        print(f"bundle    {given.out}{' (dry run: not written)' if given.dry_run else ''}")
-        if given.dry_run:
-            return 0
-        card = given.card.read_text() if given.card else None
-        bundle = package(model, description, given.out, accuracy=_accuracy(given.checkpoint), card=card)
-        predictor = Predictor(bundle.path)
-        predictor.warm_up(frames=1)
-        predictor.close()
-        size = sum(f.size for f in bundle.manifest.files.values()) / 1e6
-        print(f"written   {size:.1f} MB, weights sha256 {bundle.manifest.sha256[:12]}; loaded and run once")
+        return _compile(given)
     except (InputError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print(f"\ninterrupted: {given.out} is as it was before", file=sys.stderr)
+        return 130
+
+
+def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python deploy/compile.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument(
+        "--checkpoint", type=Path, help="folder with model.safetensors and model.json; default: shipped"
+    )
+    source.add_argument("--preset", help=f"an untrained network, for timing: {', '.join(PRESETS)}")
+    parser.add_argument("--num-classes", type=int, default=19, help="with --preset (default: %(default)s)")
+    parser.add_argument("--backend", choices=("auto", *PRECISIONS), default="auto", help="default: %(default)s")
+    precision = parser.add_mutually_exclusive_group()
+    for name in ("int8", "bf16", "fp32"):
+        precision.add_argument(f"--{name}", dest="precision", action="store_const", const=name)
+    parser.set_defaults(precision="fp32")
+    parser.add_argument("--calibration", metavar="PATH", help="frames for INT8: a folder, a video or a rosbag2")
+    parser.add_argument("--calibration-frames", type=int, default=COUNT, metavar="N", help="default: %(default)s")
+    parser.add_argument("--input", metavar="HxW", help="working size, default that of training")
+    parser.add_argument("--fixed", action="store_true", help="compile for exactly that size instead of every aspect")
+    parser.add_argument("--judge", type=int, default=32, metavar="N", help="labelled frames (default: %(default)s)")
+    parser.add_argument("--strict", action="store_true", help="leave nothing at a higher precision than asked for")
+    parser.add_argument("--allow-accuracy-drop", action="store_true", help="write the bundle whatever it loses")
+    parser.add_argument("--card", type=Path, help="model card to put into the bundle")
+    parser.add_argument(
+        "--sign", type=Path, metavar="KEY", help="private Ed25519 key (PEM) to sign with: docs/signing.md"
+    )
+    parser.add_argument("--out", type=Path, default=Path("build/densemtl.bundle"), help="default: %(default)s")
+    parser.add_argument("--dry-run", action="store_true", help="print the plan and write nothing")
+    return parser.parse_args(arguments)
+
+
+def _compile(given: argparse.Namespace) -> int:
+    model, description = _network(given)
+    backend = _backend(given.backend, given.precision)
+    _print_plan(given, model, description, backend)
+    if given.dry_run:
+        return 0
+    card = given.card.read_text() if given.card else None
+    if given.sign:
+        read_private_key(given.sign)  # a bad key is told before the long work, not after it
+    calibration = None
+    if given.precision == "int8":
+        calibration = calibration_set(given.calibration, description.input_size, count=given.calibration_frames)
+        advice = "; your own camera's frames are better: --calibration PATH" if calibration.synthetic else ""
+        print(f"calibrated on {calibration.source}{advice}")
+    elif given.calibration:
+        raise InputError(f"--calibration {given.calibration} is for --int8; leave it out, or ask for --int8")
+    if backend == "eager":
+        compiled = Compiled.nothing()
+    else:
+        compilation = Compilation(
+            model, description, backend, given.precision, calibration, fixed=given.fixed, tell=print
+        )
+        judged = given.checkpoint is not None or given.preset is None
+        samples = labelled_street(description.input_size, given.judge) if judged and given.judge else []
+        compiled = compilation.run(samples, retreat=not given.strict)
+    _print_drops(compiled.drops, given.precision)
+    if not compiled.passes and not given.allow_accuracy_drop:
+        lost = ", ".join(drop.task for drop in compiled.drops if not drop.passes)
+        print(
+            f"error: {lost} lost more than the gate allows; nothing was written. Calibrate with frames of your own "
+            "camera (--calibration), or accept it: --allow-accuracy-drop",
+            file=sys.stderr,
+        )
+        return 1
+    accuracy = _accuracy(given, compiled)
+    bundle = package(
+        model, description, given.out, contents=compiled.contents, accuracy=accuracy, card=card, sign_with=given.sign
+    )
+    size = sum(f.size for f in bundle.manifest.files.values()) / 1e6
+    print(f"written   {given.out}: {size:.1f} MB, weights sha256 {bundle.manifest.sha256[:12]}")
+    _print_latency(given.out, description.input_size, backend)
     return 0
 
 
 def _network(given: argparse.Namespace) -> tuple[DenseMTL, ModelDescription]:
     size = _size(given.input) if given.input else None
-    if given.checkpoint:
-        model, description = load_checkpoint(given.checkpoint)
+    if not given.preset:
+        model, description = load_checkpoint(given.checkpoint or default_bundle())
         return model, ModelDescription(description.preset, description.tasks, size or description.input_size)
     torch.manual_seed(0)
     tasks = make_tasks(("semantic", "depth", "normals", "edges"), num_classes=given.num_classes)
@@ -74,9 +143,34 @@ def _network(given: argparse.Namespace) -> tuple[DenseMTL, ModelDescription]:
     return model, ModelDescription(given.preset, tasks, size or (256, 512))
 
 
-def _accuracy(checkpoint: Path | None) -> dict[str, Any]:
-    """What training measured, if the checkpoint's folder tells."""
-    file = checkpoint / "metrics.json" if checkpoint else None
+def _backend(asked: str, precision: str) -> str:
+    """The backend to compile for; one that cannot be imported is refused before anything is done."""
+    import importlib.util
+
+    libraries = {"onnx": "onnxruntime", "openvino": "openvino", "eager": "torch"}
+    extras = {"onnx": "deploy", "openvino": "openvino", "eager": "eager"}
+    candidates = [name for name in PREFERRED if precision in PRECISIONS[name]] if asked == "auto" else [asked]
+    if not candidates:
+        has = [name for name, known in PRECISIONS.items() if precision in known]
+        raise InputError(f"--backend auto has no {precision}; ask for --backend {' or '.join(has)}")
+    for name in candidates:
+        if importlib.util.find_spec(libraries[name]):
+            return name
+    raise InputError(
+        f"backend {candidates[0]} needs {libraries[candidates[0]]}; install it with: "
+        f"pip install 'densemtl-core[{extras[candidates[0]]}]'"
+    )
+
+
+def _accuracy(given: argparse.Namespace, compiled: Compiled) -> dict[str, Any]:
+    """What was measured just now, or else what training measured, if the checkpoint's folder tells."""
+    if compiled.after:
+        return {
+            "dataset": f"procedural street world, real style, {given.judge} frames",
+            "scores": compiled.after,
+            "scores_fp32": compiled.before,
+        }
+    file = given.checkpoint / "metrics.json" if given.checkpoint else None
     if file is None or not file.is_file():
         return {}
     try:
@@ -91,6 +185,42 @@ def _size(text: str) -> tuple[int, int]:
     if len(parts) != 2 or not all(p.isdigit() and int(p) >= 32 and int(p) % 32 == 0 for p in parts):
         raise InputError(f"--input is {text!r}; give HEIGHTxWIDTH, both multiples of 32, e.g. 256x512")
     return int(parts[0]), int(parts[1])
+
+
+def _print_plan(given: argparse.Namespace, model: DenseMTL, description: ModelDescription, backend: str) -> None:
+    parameters = sum(p.numel() for p in model.parameters()) / 1e6
+    tasks = ", ".join(t.name for t in description.tasks)
+    height, width = description.input_size
+    aspect = "exactly" if given.fixed else "and every aspect of about as many pixels"
+    print(f"network   {description.preset}, {parameters:.2f} M parameters: {tasks}")
+    print(f"input     {height}x{width} {aspect}")
+    print(f"engine    {backend}, {given.precision}")
+    print(f"bundle    {given.out}{' (dry run: not written)' if given.dry_run else ''}")
+
+
+def _print_drops(drops: Sequence[Drop], precision: str) -> None:
+    if not drops:
+        return
+    print(f"\n{'task':<12}{'metric':<10}{'fp32':>10}{precision:>10}{'lost':>10}{'allowed':>10}")
+    for drop in drops:
+        verdict = "" if drop.passes else "  TOO MUCH"
+        row = "".join(f"{value:>10.4f}" for value in (drop.before, drop.after, drop.lost, drop.allowed))
+        print(f"{drop.task:<12}{drop.metric:<10}{row}{verdict}")
+    print()
+
+
+def _print_latency(bundle: Path, size: tuple[int, int], backend: str) -> None:
+    names = list(dict.fromkeys([backend, "eager"]))
+    predictors = {name: Predictor(bundle, backend=name) for name in names}
+    image = np.full((*size, 3), 127, np.uint8)
+    times = interleaved(predictors, image)
+    eager = float(np.median(times["eager"]["total"]))
+    print(f"\n{'engine':<12}{'p50 ms':>10}{'p90 ms':>10}{'p99 ms':>10}{'of eager':>10}   device")
+    for name, predictor in predictors.items():
+        row = "".join(f"{value:>10.1f}" for value in percentiles(times[name]["total"]).values())
+        ratio = float(np.median(times[name]["total"])) / eager
+        print(f"{name:<12}{row}{ratio:>10.2f}   {predictor.device}")
+        predictor.close()
 
 
 if __name__ == "__main__":

@@ -23,6 +23,11 @@ SHARE = FindPackageShare(PACKAGE)
 
 ARGUMENTS = [
     DeclareLaunchArgument("bundle", default_value="", description="Folder of the bundle; empty = as in params_file."),
+    DeclareLaunchArgument(
+        "bundle_public_key",
+        default_value="",
+        description="Public key (PEM file) whose owner must have signed the bundle; empty = as in params_file.",
+    ),
     DeclareLaunchArgument("image_topic", default_value="/camera/image_raw", description="Camera images."),
     DeclareLaunchArgument("camera_info_topic", default_value="/camera/camera_info", description="Their intrinsics."),
     DeclareLaunchArgument("namespace", default_value="", description="Namespace of the nodes: one a camera."),
@@ -78,9 +83,10 @@ def start_nodes(context) -> list:
     # a crash, discovery still shows the dead process's service for a while, the request goes there, and the respawned
     # node would wait unconfigured for ever.
     settings = {"use_sim_time": use_sim_time, "autostart": given["autostart"] == "true"}
-    if given["bundle"]:
-        # As a value of fixed type: a folder named 12 would become a number.
-        settings["bundle"] = ParameterValue(given["bundle"], value_type=str)
+    for name in ("bundle", "bundle_public_key"):
+        if given[name]:
+            # As a value of fixed type: a folder named 12 would become a number.
+            settings[name] = ParameterValue(given[name], value_type=str)
     perception = LifecycleNode(
         executable="perception_node",
         name="perception",

@@ -17,9 +17,9 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
+from densemtl_core.data.frames import Frames, open_frames
 from densemtl_core.errors import InputError
 from densemtl_core.runtime import default_bundle
-from training.frames import Frames, open_frames
 from training.prediction_files import PredictionFiles
 from training.trained_network import TrainedNetwork
 

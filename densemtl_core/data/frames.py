@@ -1,4 +1,4 @@
-"""Pictures to predict on: image files, a folder, a video, a rosbag2, or the procedural street world."""
+"""Pictures without labels: image files, a folder, a video, a rosbag2, or the procedural street world."""
 
 from __future__ import annotations
 

@@ -40,8 +40,8 @@ class SelfSupervisedDepth(Objective):
     Each head's depth is enlarged to the picture's size; every pixel counts with the neighbour that fits it best, and
     not at all where a neighbour fits better unmoved (auto-masking: what moves along with the camera, or a camera that
     stands). Any depth encoding will do. ``disparity`` is the published one: it starts at 0.2, too near for motion in
-    metres, and cannot come nearer than 0.1, where it gets stuck before the motion has grown to fit. ``log`` starts at 10
-    and has no near end. The motion network's translation is multiplied by where the depth starts over 0.2, so that
+    metres, and cannot come nearer than 0.1, where it gets stuck before the motion has grown to fit. ``log`` starts at
+    10 and has no near end. The motion network's translation is multiplied by where the depth starts over 0.2, so that
     both begin in the published proportion.
 
     Args:

@@ -4,12 +4,13 @@ Importing this package imports NumPy and OpenCV, and no PyTorch; an engine's lib
 """
 
 from densemtl_core.runtime.bundle import Bundle, default_bundle, write_bundle
-from densemtl_core.runtime.manifest import BundleError, FileInfo, Manifest, OutputInfo, TaskInfo
+from densemtl_core.runtime.manifest import BundleError, EngineInfo, FileInfo, Manifest, OutputInfo, TaskInfo
 from densemtl_core.runtime.predictor import Predictions, Predictor
 
 __all__ = [
     "Bundle",
     "BundleError",
+    "EngineInfo",
     "FileInfo",
     "Manifest",
     "OutputInfo",

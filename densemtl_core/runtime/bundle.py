@@ -1,7 +1,8 @@
 """A bundle: the folder that a robot carries, verified before anything in it is used.
 
 Nothing in a bundle is pickled. Every file is opened without following links, read once, and its bytes are checked
-against the manifest before they reach a parser, so what was verified is what is loaded.
+against the manifest before they reach a parser, so what was verified is what is loaded. With a public key, the manifest
+itself must be signed.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from densemtl_core.runtime.manifest import BundleError, FileInfo, Manifest
+from densemtl_core.runtime.signature import SIGNATURE, SIGNATURE_LIMIT, sign, verify
 
 __all__ = ["Bundle", "default_bundle", "write_bundle"]
 
@@ -29,16 +31,19 @@ class Bundle:
 
     Args:
         path: the folder.
+        public_key: PEM file of an Ed25519 key; only a bundle that its owner signed is opened. None = signatures are not
+            looked at.
 
     Attributes:
         path: the folder.
         manifest: what it says of itself.
 
     Raises:
-        BundleError: missing, unsafe (world-writable, a link), damaged, or of an unknown schema.
+        BundleError: missing, unsafe (world-writable, a link), damaged, of an unknown schema, or not signed by the key.
+        InputError: the key cannot be used.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], public_key: str | os.PathLike[str] | None = None) -> None:
         self.path = Path(path)
         if not self.path.exists():
             raise BundleError(f"bundle not found: {self.path}; give the folder that holds {MANIFEST}")
@@ -48,8 +53,11 @@ class Bundle:
             raise BundleError(f"bundle {self.path} is writable by everybody; run: chmod -R o-w {self.path}")
         if not (self.path / MANIFEST).exists():
             raise BundleError(f"bundle {self.path} has no {MANIFEST}: it is half-written or no bundle; {REBUILD}")
+        data = self._open(MANIFEST, MANIFEST_LIMIT)
+        if public_key is not None:
+            self._verify_signature(data, public_key)
         try:
-            text = self._open(MANIFEST, MANIFEST_LIMIT).decode()
+            text = data.decode()
         except UnicodeDecodeError:
             raise BundleError(f"bundle {self.path}: {MANIFEST} is not text; copy the bundle again") from None
         self.manifest = Manifest.from_json(text, f"bundle {self.path}")
@@ -93,6 +101,14 @@ class Bundle:
         for name in self.manifest.files:
             self.read(name)
 
+    def _verify_signature(self, manifest: bytes, public_key: str | os.PathLike[str]) -> None:
+        if not os.path.lexists(self.path / SIGNATURE):
+            raise BundleError(
+                f"bundle {self.path} is not signed (it has no {SIGNATURE}), and only bundles signed for the public key "
+                f"{os.fspath(public_key)} may run here; sign it with: python deploy/compile.py --sign PRIVATE_KEY"
+            )
+        verify(manifest, self._open(SIGNATURE, SIGNATURE_LIMIT), public_key, f"bundle {self.path}")
+
     def _size(self, name: str) -> int:
         try:
             return (self.path / name).lstat().st_size
@@ -102,12 +118,12 @@ class Bundle:
     def _open(self, name: str, limit: int) -> bytes:
         path = self.path / name
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            file = open(path, "rb", opener=_without_links)  # noqa: SIM115
         except OSError as error:
             reason = "is a symbolic link" if path.is_symlink() else f"cannot be read ({error.strerror})"
             raise BundleError(f"bundle {self.path}: {name} {reason}; copy the bundle again") from None
-        with os.fdopen(descriptor, "rb") as file:
-            mode = os.fstat(descriptor).st_mode
+        with file:
+            mode = os.fstat(file.fileno()).st_mode
             if not stat.S_ISREG(mode):
                 raise BundleError(f"bundle {self.path}: {name} is not a plain file; copy the bundle again")
             if mode & stat.S_IWOTH:
@@ -118,25 +134,43 @@ class Bundle:
         return data
 
 
-def write_bundle(path: str | os.PathLike[str], manifest: Manifest, files: Mapping[str, bytes]) -> Bundle:
+def _without_links(path: str, flags: int) -> int:
+    # Not blocking: a pipe without a writer would hold the robot's start for ever.
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+
+
+def write_bundle(
+    path: str | os.PathLike[str],
+    manifest: Manifest,
+    files: Mapping[str, bytes],
+    *,
+    sign_with: str | os.PathLike[str] | None = None,
+) -> Bundle:
     """Write a bundle at once: a crash leaves the old bundle, or none, never half of a new one.
 
     Args:
         path: the folder to write; replaced when it is a bundle already.
         manifest: its ``files`` are filled in here.
         files: name to bytes; names without folders.
+        sign_with: PEM file of a private Ed25519 key; None = the bundle is not signed.
 
     Returns:
         The written bundle, verified.
 
     Raises:
         BundleError: the place is taken by something that is no bundle, or cannot be written.
+        InputError: the key cannot be used; nothing was written.
     """
     path = Path(path)
     if path.exists() and not (path / MANIFEST).exists():
         raise BundleError(f"{path} exists and is no bundle; give another --out or remove it")
+    for name in (MANIFEST, SIGNATURE):
+        if name in files:
+            raise BundleError(f"{name} cannot be a file of a bundle: it is written here; leave it out")
     listed = {name: FileInfo(hashlib.sha256(data).hexdigest(), len(data)) for name, data in files.items()}
     contents = {**files, MANIFEST: replace(manifest, files=listed).to_json().encode()}
+    if sign_with is not None:
+        contents[SIGNATURE] = sign(contents[MANIFEST], sign_with)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         fresh = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))

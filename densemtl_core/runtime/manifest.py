@@ -11,7 +11,7 @@ from typing import Any
 
 from densemtl_core.errors import InputError
 
-__all__ = ["SCHEMA_VERSION", "BundleError", "FileInfo", "Manifest", "OutputInfo", "TaskInfo"]
+__all__ = ["SCHEMA_VERSION", "BundleError", "EngineInfo", "FileInfo", "Manifest", "OutputInfo", "TaskInfo"]
 
 SCHEMA_VERSION = 1
 
@@ -31,6 +31,22 @@ class FileInfo:
 
     sha256: str
     size: int
+
+
+@dataclass(frozen=True)
+class EngineInfo:
+    """What a backend loads.
+
+    Attributes:
+        file: of the bundle.
+        precision: ``fp32``, ``fp16``, ``bf16`` or ``int8``.
+        made_for: what this machine must be: name (``tensorrt``, ``gpu``, ``compute_capability``, ``platform``) to
+            value; empty for a file that runs anywhere.
+    """
+
+    file: str
+    precision: str
+    made_for: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -93,7 +109,7 @@ class Manifest:
     Attributes:
         name: of the bundle.
         preset: network.
-        precision: ``fp32``, ``fp16``, ``bf16`` or ``int8``.
+        precision: that was asked for; an engine may say otherwise of itself.
         input_size: ``(H, W)`` in pixels at which the network works.
         resize: ``aspect``: an image is resized to about as many pixels as ``input_size`` has, its aspect kept, sides
             multiples of 32; ``stretch``: always to exactly ``input_size``.
@@ -101,6 +117,7 @@ class Manifest:
         tasks: by name, in output order.
         files: by name; everything the loader may read.
         backends: the backends this bundle has files for.
+        engines: backend to what it loads; the backend ``eager`` loads the weights themselves.
         accuracy: task to scores, with the data set they were measured on; may be empty.
         made_with: versions of what made it, and the git revision.
         schema: version of this layout.
@@ -115,6 +132,7 @@ class Manifest:
     backends: tuple[str, ...]
     resize: str = "aspect"
     colour: str = "rgb"
+    engines: Mapping[str, EngineInfo] = field(default_factory=dict)
     accuracy: Mapping[str, Any] = field(default_factory=dict)
     made_with: Mapping[str, str] = field(default_factory=dict)
     schema: int = SCHEMA_VERSION
@@ -154,6 +172,7 @@ class Manifest:
             data["files"] = {name: FileInfo(str(v["sha256"]), int(v["size"])) for name, v in data["files"].items()}
             data["input_size"] = _size(data["input_size"])
             data["backends"] = tuple(str(b) for b in data["backends"])
+            data["engines"] = {str(name): EngineInfo(**value) for name, value in data.get("engines", {}).items()}
             manifest = cls(**data)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise BundleError(f"{origin}: manifest.json is damaged ({error!r}); copy or rebuild the bundle") from None
@@ -162,6 +181,12 @@ class Manifest:
                 f"{origin}: manifest.json asks for resize {manifest.resize!r}, colour {manifest.colour!r} and "
                 f"{len(manifest.tasks)} tasks, which this package cannot do; rebuild the bundle"
             )
+        for name, engine in manifest.engines.items():
+            if engine.file not in manifest.files:
+                raise BundleError(
+                    f"{origin}: manifest.json names {engine.file!r} for backend {name!r} and does not list it; "
+                    "rebuild the bundle"
+                )
         return manifest
 
 

@@ -77,6 +77,8 @@ class Predictor:
         bundle: its folder.
         backend: ``auto`` or one of `densemtl_core.runtime.backends.BACKENDS`.
         threads: CPU threads, None for the engine's own choice.
+        public_key: PEM file of an Ed25519 key whose owner must have signed the bundle; None = signatures are not
+            looked at.
 
     Attributes:
         manifest: of the bundle.
@@ -84,13 +86,20 @@ class Predictor:
         device: where it runs.
 
     Raises:
-        BundleError: the bundle is missing, tampered with, or not for this machine.
+        BundleError: the bundle is missing, tampered with, not signed by the key, or not for this machine.
     """
 
-    def __init__(self, bundle: str | os.PathLike[str], *, backend: str = "auto", threads: int | None = None) -> None:
+    def __init__(
+        self,
+        bundle: str | os.PathLike[str],
+        *,
+        backend: str = "auto",
+        threads: int | None = None,
+        public_key: str | os.PathLike[str] | None = None,
+    ) -> None:
         if threads is not None and threads < 1:
             raise InputError(f"threads is {threads}; it must be at least 1")
-        opened = Bundle(bundle)
+        opened = Bundle(bundle, public_key)
         self.manifest: Manifest = opened.manifest
         self._engine = open_backend(backend, opened, threads)
         self.backend = self._engine.name

@@ -27,7 +27,7 @@ ENDS = 120
 def pristine_bundle(tmp_path_factory) -> Path:
     from densemtl_core.models import ModelDescription, build_model
     from densemtl_core.tasks import make_tasks
-    from deploy.packaging import package
+    from deploy.bundling import package
 
     torch.manual_seed(0)
     names = ("road", "sky", "car", "tree", "person")

@@ -45,7 +45,8 @@ def test_from_configuration_to_prediction(config, tmp_path):
     bundle = tmp_path / "mine.bundle"
     compiled = run("deploy/compile.py", "--checkpoint", str(out), "--out", str(bundle))
     assert compiled.returncode == 0, compiled.stderr
-    assert "loaded and run once" in compiled.stdout
+    assert "onnxruntime against PyTorch" in compiled.stdout
+    assert "of eager" in compiled.stdout
     assert Predictor(bundle).predict(np.zeros((40, 60, 3), np.uint8))[names[0]].shape == (40, 60)
 
 

@@ -56,7 +56,7 @@ def test_a_bundle_that_cannot_be_used_fails_configure_in_one_line_and_can_be_men
             raise InputError("bundle '/nowhere' does not exist; give a folder that holds manifest.json")
         return FakePredictor()
 
-    rig = start_rig(factory=factory, bundle="/nowhere", backend="eager", threads=2)
+    rig = start_rig(factory=factory, bundle="/nowhere", backend="eager", threads=2, bundle_public_key="/k.pem")
     assert not rig.transition("configure")
     assert rig.state() == "unconfigured"
     assert rig.node.exit_code is None
@@ -66,7 +66,7 @@ def test_a_bundle_that_cannot_be_used_fails_configure_in_one_line_and_can_be_men
     assert "Traceback" not in err
     report = rig.node.diagnose()
     assert (report.level, report.message) == (2, text)
-    assert bundles == [("/nowhere", {"backend": "eager", "threads": 2})]
+    assert bundles == [("/nowhere", {"backend": "eager", "threads": 2, "public_key": "/k.pem"})]
     assert rig.transition("configure"), "the reason may be gone the next time"
     assert rig.node.diagnose().level == 0
 
@@ -80,6 +80,18 @@ def test_the_runtime_itself_refuses_a_missing_bundle(start_rig, tmp_path, capfd)
     err = capfd.readouterr().err
     assert "configure failed: " in err
     assert "no.bundle" in err
+    assert "Traceback" not in err
+
+
+def test_with_a_public_key_the_shipped_bundle_is_refused_for_it_is_not_signed(start_rig, tmp_path, capfd):
+    pytest.importorskip("cryptography")
+    from densemtl_ros.perception_node import _runtime_predictor
+
+    rig = start_rig(factory=_runtime_predictor, bundle_public_key=str(tmp_path / "public.pem"))
+    assert not rig.transition("configure")
+    assert rig.state() == "unconfigured"
+    err = capfd.readouterr().err
+    assert "edge_s_street.bundle is not signed (it has no manifest.sig)" in err
     assert "Traceback" not in err
 
 
@@ -120,6 +132,7 @@ def test_every_parameter_is_declared_with_its_descriptor(start_rig):
         ({"publish__depth": "no"}, ("publish.depth", "'no'", "must be a bool")),
         ({"max_rate": None}, ("max_rate", "None", "must be a float")),
         ({"bundle": "/other"}, ("bundle", "read-only")),
+        ({"bundle_public_key": "/other.pem"}, ("bundle_public_key", "read-only")),
         ({"output_scale": 0.5}, ("output_scale", "read-only")),
     ],
 )

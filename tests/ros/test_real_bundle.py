@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import shutil
 import signal
 import subprocess
 import sys
@@ -34,10 +36,10 @@ def bundle(tmp_path_factory) -> Path:
     return out
 
 
-def start(start_node, bundle: Path) -> subprocess.Popen:
+def start(start_node, bundle: Path, *more: str) -> subprocess.Popen:
     return start_node(
         *("-m", "densemtl_ros.perception_node", "--ros-args", "-r", "__ns:=/robot", "--log-level", "info"),
-        *("-p", "autostart:=true", "-p", f"bundle:={bundle}", "-p", "threads:=1", "-p", "budget_ms:=0.0"),
+        *("-p", "autostart:=true", "-p", f"bundle:={bundle}", "-p", "threads:=1", "-p", "budget_ms:=0.0", *more),
     )
 
 
@@ -86,3 +88,30 @@ def test_a_tampered_bundle_is_refused_in_one_line(start_node, bundle):
     assert "configure failed: " in errors[0]
     assert "model.safetensors" in errors[0]
     assert "Traceback" not in output
+
+
+@pytest.mark.slow
+def test_with_a_public_key_only_what_its_owner_signed_runs(start_node, bundle, tmp_path):
+    key = pytest.importorskip("cryptography.hazmat.primitives.asymmetric.ed25519").Ed25519PrivateKey
+    serialization = pytest.importorskip("cryptography.hazmat.primitives.serialization")
+    form = serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    own, foreign = key.generate(), key.generate()
+    (tmp_path / "own.pem").write_bytes(own.public_key().public_bytes(*form))
+    (tmp_path / "foreign.pem").write_bytes(foreign.public_key().public_bytes(*form))
+    signed = Path(shutil.copytree(bundle, tmp_path / "signed.bundle"))
+    (signed / "manifest.sig").write_bytes(base64.b64encode(own.sign((signed / "manifest.json").read_bytes())))
+
+    process = start(start_node, signed, "-p", f"bundle_public_key:={tmp_path / 'own.pem'}")
+    assert "signature verified" in read_until(process, "active: subscribed to /robot/image")
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == 0, output
+
+    for folder, name, reason in ((signed, "foreign.pem", "does not fit"), (bundle, "own.pem", "is not signed")):
+        process = start(start_node, folder, "-p", f"bundle_public_key:={tmp_path / name}")
+        output, _ = process.communicate(timeout=60)
+        assert process.returncode == 1, output
+        errors = [line for line in output.splitlines() if "ERROR" in line or "FATAL" in line]
+        assert len(errors) == 1, output
+        assert reason in errors[0]
+        assert "Traceback" not in output

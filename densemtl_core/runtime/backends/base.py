@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Backend", "RunResult", "decoding_size", "enlarge", "working_size"]
+__all__ = ["Backend", "RunResult", "decoding_size", "enlarge", "fit_pixels", "working_size"]
 
 
 @dataclass
@@ -68,6 +68,25 @@ def enlarge(array: NDArray[Any], size: tuple[int, int], resample: str) -> NDArra
         return array
     how = cv2.INTER_LINEAR if resample == "linear" else cv2.INTER_NEAREST_EXACT
     return np.asarray(cv2.resize(array, size[::-1], interpolation=how))
+
+
+def fit_pixels(image: NDArray[Any], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Bring a camera image to the working size; every backend sees these very pixels.
+
+    Averages over the area that a new pixel covers, as thin things need it; training's antialiased resize differs by a
+    rounding error in the mean and by a few grey levels at edges.
+
+    Args:
+        image: ``(H, W, 3)`` uint8.
+        size: ``(h, w)``.
+
+    Returns:
+        ``(h, w, 3)`` uint8, contiguous.
+    """
+    if image.shape[:2] != size:
+        smaller = size[0] < image.shape[0] or size[1] < image.shape[1]
+        image = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
+    return np.ascontiguousarray(image, np.uint8)
 
 
 def working_size(image: tuple[int, int], input_size: tuple[int, int], resize: str) -> tuple[int, int]:

@@ -8,12 +8,11 @@ from typing import Any
 
 import torch
 from numpy.typing import NDArray
-from torch.nn import functional as F
 
 from densemtl_core.models.densemtl import DenseMTL
 from densemtl_core.models.description import ModelDescription
 from densemtl_core.models.folding import fold_batch_norm
-from densemtl_core.runtime.backends.base import RunResult, decoding_size, enlarge, working_size
+from densemtl_core.runtime.backends.base import RunResult, decoding_size, enlarge, fit_pixels, working_size
 from densemtl_core.runtime.bundle import Bundle
 from densemtl_core.runtime.manifest import BundleError
 from densemtl_core.tasks import Task, decode
@@ -47,11 +46,9 @@ class EagerBackend:
     def run(self, image: NDArray[Any], tasks: Sequence[str], size: tuple[int, int]) -> RunResult:
         """See `densemtl_core.runtime.backends.base.Backend`."""
         start = time.perf_counter()
-        pixels = torch.from_numpy(image).to(self.device).permute(2, 0, 1).unsqueeze(0)
-        working = working_size(image.shape[:2], self._input_size, self._resize)
-        if pixels.shape[-2:] != torch.Size(working):
-            pixels = F.interpolate(pixels, size=working, mode="bilinear", antialias=True)
-        pixels = pixels.float().div_(255.0)
+        working = working_size((image.shape[0], image.shape[1]), self._input_size, self._resize)
+        pixels = torch.from_numpy(fit_pixels(image, working)).to(self.device)
+        pixels = pixels.permute(2, 0, 1).unsqueeze(0).float().div_(255.0)
         self._wait()
         loaded = time.perf_counter()
         raw = self._model(pixels, intermediate=False, wanted=tasks)

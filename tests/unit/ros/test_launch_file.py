@@ -14,8 +14,8 @@ ROOT = Path(__file__).resolve().parents[3]
 FILE = ROOT / "launch" / "perception.launch.py"
 PACKAGE = ROOT / "ros2_ws" / "src" / "densemtl"
 ISSUED = {
-    "bundle", "image_topic", "camera_info_topic", "namespace", "params_file", "use_sim_time", "log_level", "autostart",
-    "viewer", "source", "source_path",
+    "bundle", "bundle_public_key", "image_topic", "camera_info_topic", "namespace", "params_file", "use_sim_time",
+    "log_level", "autostart", "viewer", "source", "source_path",
 }  # fmt: skip
 
 
@@ -83,6 +83,7 @@ def everything(launched):
     ("argument", "value", "others"),
     [
         ("bundle", "/marker/bundle", {}),
+        ("bundle_public_key", "/marker/public.pem", {}),
         ("image_topic", "/marker/image", {}),
         ("camera_info_topic", "/marker/info", {}),
         ("namespace", "marker", {}),
@@ -108,12 +109,14 @@ def test_every_argument_changes_what_is_started(argument, value, others):
 
 def test_arguments_reach_the_perception_node():
     node = Launched(
-        bundle="/b", image_topic="/i", camera_info_topic="/c", namespace="front", params_file="/p.yaml",
-        use_sim_time="true", log_level="warn",
+        bundle="/b", bundle_public_key="/k.pem", image_topic="/i", camera_info_topic="/c", namespace="front",
+        params_file="/p.yaml", use_sim_time="true", log_level="warn",
     ).perception  # fmt: skip
     assert isinstance(node, recorded.LifecycleNode)
     assert (node.package, node.name, node.namespace) == ("densemtl", "perception", "front")
-    assert parameters(node) == {"file": "/p.yaml", "bundle": "/b", "use_sim_time": True, "autostart": True}
+    assert parameters(node) == {
+        "file": "/p.yaml", "bundle": "/b", "bundle_public_key": "/k.pem", "use_sim_time": True, "autostart": True,
+    }  # fmt: skip
     assert dict(node.remappings) == {"image": "/i", "camera_info": "/c"}
     assert node.arguments == ["--ros-args", "--log-level", "warn"]
     assert node.respawn is True
@@ -124,13 +127,15 @@ def test_the_parameter_file_does_not_overrule_the_arguments():
     assert files == [True, False]
 
 
-def test_bundle_stays_a_text_whatever_it_looks_like():
-    (settings,) = [p for p in Launched(bundle="12").perception.parameters if isinstance(p, dict)]
-    assert settings["bundle"] == recorded.ParameterValue("12", str)
+@pytest.mark.parametrize("name", ["bundle", "bundle_public_key"])
+def test_paths_stay_texts_whatever_they_look_like(name):
+    (settings,) = [p for p in Launched(**{name: "12"}).perception.parameters if isinstance(p, dict)]
+    assert settings[name] == recorded.ParameterValue("12", str)
 
 
-def test_without_a_bundle_the_parameter_file_decides():
-    assert "bundle" not in parameters(Launched().perception)
+@pytest.mark.parametrize("name", ["bundle", "bundle_public_key"])
+def test_without_a_path_the_parameter_file_decides(name):
+    assert name not in parameters(Launched().perception)
 
 
 def test_the_default_parameter_file_is_the_packages_own():

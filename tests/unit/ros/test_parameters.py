@@ -53,7 +53,14 @@ def test_yaml_passes_the_schema():
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("max_rate", -1.0), ("input_reliability", "maybe"), ("bundle", 3), ("output_scale", 0.3), ("max_rat", 1.0)],
+    [
+        ("max_rate", -1.0),
+        ("input_reliability", "maybe"),
+        ("bundle", 3),
+        ("bundle_public_key", 3),
+        ("output_scale", 0.3),
+        ("max_rat", 1.0),
+    ],
 )
 def test_schema_refuses_what_the_node_refuses(name, value):
     content = file_parameters()
@@ -89,6 +96,12 @@ def test_defaults_are_allowed_and_texts_are_sentences(declaration):
 )
 def test_a_wrong_value_is_refused_with_the_reason(name, value, text):
     assert PARAMETERS_BY_NAME[name].problem(value) == text
+
+
+def test_the_public_key_is_fixed_at_start_and_not_demanded_by_default():
+    key = PARAMETERS_BY_NAME["bundle_public_key"]
+    assert (key.default, key.read_only) == ("", True)
+    assert "shipped" in key.text, "the shipped bundle is unsigned: whoever sets a key must know"
 
 
 def test_a_whole_number_is_taken_for_a_floating_point_parameter_only():

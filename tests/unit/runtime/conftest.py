@@ -10,7 +10,7 @@ import torch
 
 from densemtl_core.models import ModelDescription, build_model
 from densemtl_core.tasks import make_tasks
-from deploy.packaging import package
+from deploy.bundling import package
 
 
 @pytest.fixture(scope="session")

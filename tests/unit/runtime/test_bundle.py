@@ -122,6 +122,20 @@ def test_a_huge_manifest_is_not_read(bundle):
         Bundle(bundle)
 
 
+@pytest.mark.parametrize("name", ["manifest.json", "model.json"])
+def test_a_folder_or_a_pipe_is_no_file(bundle, name):
+    (bundle / name).unlink()
+    (bundle / name).mkdir()
+    with pytest.raises(BundleError) as error:
+        Bundle(bundle)
+    one_line(error)
+    (bundle / name).rmdir()
+    os.mkfifo(bundle / name)
+    with pytest.raises(BundleError) as error:
+        Bundle(bundle)  # and does not wait for a writer
+    one_line(error)
+
+
 def test_a_link_out_of_the_bundle_is_refused(bundle, tmp_path):
     outside = tmp_path / "outside"
     (bundle / "model.safetensors").rename(outside)

@@ -16,7 +16,7 @@ from densemtl_core.models import ModelDescription, build_model
 from densemtl_core.runtime import Bundle, BundleError, Predictor
 from densemtl_core.runtime.camera import apply_camera, checked_intrinsics
 from densemtl_core.tasks import decode, make_tasks
-from deploy.packaging import package
+from deploy.bundling import package
 
 NAN, INF = np.nan, np.inf
 FOCAL, LIMIT = 60.0, 80.0

@@ -22,7 +22,7 @@ from densemtl_core.metrics import Metric
 from densemtl_core.models import ModelDescription, build_model
 from densemtl_core.runtime import Predictor
 from densemtl_core.tasks import Output, Task, make_tasks, masked_mean, register
-from deploy.packaging import package
+from deploy.bundling import package
 
 
 class MeanAbsoluteError(Metric):

@@ -10,16 +10,16 @@ import pytest
 import torch
 from bag_writing import camera_info, image, write
 
+from densemtl_core.data.frames import open_frames
 from densemtl_core.data.street import StreetWorld
 from densemtl_core.errors import InputError
 from densemtl_core.learning.checkpoint import load_checkpoint, save_checkpoint
 from densemtl_core.learning.evaluation import judge
 from densemtl_core.models import ModelDescription, build_model
 from densemtl_core.tasks import make_tasks
-from deploy.packaging import package
+from deploy.bundling import package
 from training.data_settings import DataSettings
 from training.evaluate import Protocol, evaluate_network
-from training.frames import open_frames
 from training.sim_to_real_report import before_after
 from training.trained_network import TrainedNetwork
 

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
+from densemtl_core.data.frames import open_frames
 from densemtl_core.errors import InputError
 from densemtl_core.learning.checkpoint import load_checkpoint, save_checkpoint
 from densemtl_core.models import ModelDescription, build_model
 from densemtl_core.tasks import make_tasks
-from deploy.packaging import package
-from training.frames import open_frames
+from deploy.bundling import package
 from training.prediction_files import PredictionFiles, _encoded
 from training.trained_network import TrainedNetwork
 

@@ -80,6 +80,13 @@ PARAMETERS: tuple[Declaration, ...] = (
     Declaration(
         "bundle", "", "Folder of the bundle to run; empty = the bundle that the package ships.", read_only=True
     ),
+    Declaration(
+        "bundle_public_key",
+        "",
+        "PEM file of an Ed25519 public key: only a bundle that its owner signed runs, so not the shipped one, which is "
+        "unsigned; empty = signatures are not looked at.",
+        read_only=True,
+    ),
     Declaration("backend", "auto", "Inference backend by name; auto = the best that loads here.", read_only=True),
     Declaration("threads", 0, "CPU threads for inference; 0 = the backend's own choice.", 0, 1024, read_only=True),
     Declaration(

@@ -55,7 +55,8 @@ class PerceptionNode(LifecycleNode):
     """One camera, one bundle.
 
     Args:
-        predictor_factory: called as ``factory(bundle, backend=..., threads=...)``; None = `densemtl_core.runtime`.
+        predictor_factory: called as ``factory(bundle, backend=..., threads=..., public_key=...)``; None =
+            `densemtl_core.runtime`.
         **options: further arguments of `rclpy.lifecycle.LifecycleNode`.
 
     Attributes:
@@ -94,7 +95,10 @@ class PerceptionNode(LifecycleNode):
             began = time.monotonic()
             settings = self.settings
             self._predictor = self._predictor_factory(
-                settings["bundle"], backend=settings["backend"], threads=settings["threads"] or None
+                settings["bundle"],
+                backend=settings["backend"],
+                threads=settings["threads"] or None,
+                public_key=settings["bundle_public_key"] or None,
             )
             self._predictor.warm_up()
             manifest = self._predictor.manifest
@@ -108,8 +112,9 @@ class PerceptionNode(LifecycleNode):
             self.get_logger().error(self._trouble)
             return TransitionCallbackReturn.FAILURE
         self._trouble = ""
+        signed = ", signature verified" if settings["bundle_public_key"] else ""
         self.get_logger().info(
-            f"configured in {time.monotonic() - began:.1f} s: bundle {manifest.name} ({manifest.sha256[:12]}), "
+            f"configured in {time.monotonic() - began:.1f} s: bundle {manifest.name} ({manifest.sha256[:12]}{signed}), "
             f"{self._predictor.backend} on {self._predictor.device}, {manifest.precision}; {', '.join(manifest.tasks)}"
         )
         return super().on_configure(state)

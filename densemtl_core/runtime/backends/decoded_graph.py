@@ -1,0 +1,109 @@
+"""Graphs that take camera pixels and give decoded outputs, whatever engine runs them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from numpy.typing import NDArray
+
+from densemtl_core.runtime.backends.base import RunResult, enlarge, fit_pixels, working_size
+from densemtl_core.runtime.manifest import BundleError, Manifest, OutputInfo
+
+__all__ = ["DecodedGraphBackend", "Infer", "check_declared"]
+
+Infer = Callable[[NDArray[Any], Sequence[str]], Sequence[NDArray[Any]]]
+"""From pixels ``(1, H, W, 3)`` uint8 and output names to one array ``(1, H, W[, C])`` a name."""
+
+REBUILD = "the file belongs to another network; rebuild the bundle with: python deploy/compile.py"
+
+
+class DecodedGraphBackend:
+    """An engine with a graph in it that does everything but the resizing.
+
+    Engines do not prune: the whole graph is computed whichever tasks are asked for.
+
+    Args:
+        name: of the backend.
+        device: where it runs.
+        infer: runs the engine.
+        manifest: of the bundle.
+        fixed: ``(H, W)`` of the only image size that the engine takes; None: any whose sides are multiples of 32.
+        free: called when the backend is closed.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        device: str,
+        infer: Infer,
+        manifest: Manifest,
+        fixed: tuple[int, int] | None = None,
+        free: Callable[[], None] | None = None,
+    ) -> None:
+        self.name, self.device = name, device
+        self._infer: Infer | None = infer
+        self._manifest, self._fixed, self._free = manifest, fixed, free
+
+    def run(self, image: NDArray[Any], tasks: Sequence[str], size: tuple[int, int]) -> RunResult:
+        """See `densemtl_core.runtime.backends.base.Backend`."""
+        if self._infer is None:
+            raise RuntimeError(f"backend {self.name} is closed")
+        start = time.perf_counter()
+        manifest = self._manifest
+        working = self._fixed or working_size((image.shape[0], image.shape[1]), manifest.input_size, manifest.resize)
+        pixels = fit_pixels(image, working)[None]
+        loaded = time.perf_counter()
+        wanted = _outputs_of(manifest, tasks)
+        values = self._infer(pixels, [output.name for output in wanted])
+        inferred = time.perf_counter()
+        outputs = {o.name: enlarge(value[0], size, o.resample) for o, value in zip(wanted, values, strict=True)}
+        end = time.perf_counter()
+        return RunResult(
+            outputs, {"preprocess": loaded - start, "infer": inferred - loaded, "postprocess": end - inferred}
+        )
+
+    def close(self) -> None:
+        """Free the engine."""
+        self._infer = None
+        if self._free is not None:
+            self._free()
+
+
+def _outputs_of(manifest: Manifest, tasks: Sequence[str]) -> list[OutputInfo]:
+    """The outputs of some tasks, in the manifest's order."""
+    return [output for name, task in manifest.tasks.items() if name in tasks for output in task.outputs]
+
+
+def check_declared(
+    origin: str,
+    manifest: Manifest,
+    inputs: Mapping[str, tuple[str, int]],
+    outputs: Mapping[str, tuple[str, Sequence[Any]]],
+) -> None:
+    """Refuse a graph whose inputs and outputs are not those of the manifest.
+
+    Args:
+        origin: bundle and file, for messages.
+        manifest: what is promised.
+        inputs: name to element type and number of dimensions.
+        outputs: name to element type and shape; a dimension that is no number is not known before it runs.
+
+    Raises:
+        BundleError: they differ.
+    """
+    if list(inputs.values()) != [("uint8", 4)]:
+        found = ", ".join(f"{name} {kind} of {rank} dimensions" for name, (kind, rank) in inputs.items()) or "nothing"
+        raise BundleError(f"{origin} takes {found} instead of one image (B, H, W, 3) of uint8; {REBUILD}")
+    for promised in _outputs_of(manifest, list(manifest.tasks)):
+        if promised.name not in outputs:
+            raise BundleError(f"{origin} has no output {promised.name!r}, only {', '.join(outputs)}; {REBUILD}")
+        kind, shape = outputs[promised.name]
+        rank = 3 if promised.channels == 1 else 4
+        fits = len(shape) == rank and (rank == 3 or shape[3] == promised.channels or not isinstance(shape[3], int))
+        if kind != promised.dtype or not fits:
+            raise BundleError(
+                f"{origin} gives {promised.name!r} as {kind} {list(shape)}; {promised.dtype} with "
+                f"{promised.channels} channels was promised; {REBUILD}"
+            )

@@ -1,0 +1,49 @@
+"""onnxruntime: the CPU engine that every robot can install, without PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import onnxruntime
+from numpy.typing import NDArray
+
+from densemtl_core.runtime.backends.decoded_graph import DecodedGraphBackend, check_declared
+from densemtl_core.runtime.bundle import Bundle
+from densemtl_core.runtime.manifest import BundleError
+
+__all__ = ["load"]
+
+ELEMENTS = {"tensor(uint8)": "uint8", "tensor(float)": "float32", "tensor(float16)": "float16"}
+
+
+def load(bundle: Bundle, threads: int | None) -> DecodedGraphBackend:
+    """Open the graph and compare it with what the manifest promises."""
+    file = bundle.manifest.engines["onnx"].file
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors; warnings speak of graph optimisation, to nobody on a robot
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    # Waiting threads sleep: see `open_backend` on why.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    data = bundle.read(file)
+    try:
+        session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # the library raises types of its own for every kind of damage
+        reason = str(error).splitlines()[0]
+        raise BundleError(
+            f"bundle {bundle.path}: onnxruntime {onnxruntime.__version__} cannot load {file} ({reason}); rebuild it "
+            "with: python deploy/compile.py"
+        ) from None
+    inputs = {i.name: (ELEMENTS.get(i.type, i.type), len(i.shape)) for i in session.get_inputs()}
+    outputs = {o.name: (ELEMENTS.get(o.type, o.type), o.shape) for o in session.get_outputs()}
+    check_declared(f"bundle {bundle.path}: {file}", bundle.manifest, inputs, outputs)
+    image = session.get_inputs()[0]
+
+    def infer(pixels: NDArray[Any], names: Sequence[str]) -> Sequence[NDArray[Any]]:
+        values: Sequence[NDArray[Any]] = session.run(list(names), {image.name: pixels})
+        return values
+
+    height, width = image.shape[1:3]
+    fixed = (height, width) if isinstance(height, int) and isinstance(width, int) else None
+    return DecodedGraphBackend("onnx", "cpu", infer, bundle.manifest, fixed)

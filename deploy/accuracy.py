@@ -1,0 +1,121 @@
+"""What a faster engine costs in accuracy, and how much of that is allowed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from densemtl_core.data.sample import Sample
+from densemtl_core.data.street import StreetWorld
+from densemtl_core.runtime import Predictor
+from densemtl_core.tasks import Task
+
+__all__ = ["GATES", "Drop", "drops", "labelled_street", "scores"]
+
+GATES: Mapping[str, tuple[str, float]] = {
+    "mIoU": ("points", 0.015),
+    "macroF1": ("points", 0.015),
+    "RMSE": ("relative", 0.03),
+    "mErr": ("points", 0.7),
+}
+"""Judging metric to what a task may lose: so much of the figure itself, or so much of it relatively."""
+
+OTHER_GATE = ("relative", 0.03)
+"""For a task of somebody else's."""
+
+SEED = 7
+
+
+@dataclass(frozen=True)
+class Drop:
+    """What one task loses.
+
+    Attributes:
+        task: its name.
+        metric: that judges it.
+        before: at fp32.
+        after: in the engine.
+        allowed: by the gate, in the metric's own unit.
+        lost: in the metric's own unit; negative where it gained.
+    """
+
+    task: str
+    metric: str
+    before: float
+    after: float
+    allowed: float
+    lost: float
+
+    @property
+    def passes(self) -> bool:
+        """Whether the gate lets it through; a score that is not a number does not pass."""
+        return self.lost <= self.allowed
+
+
+def labelled_street(size: tuple[int, int], count: int) -> list[Sample]:
+    """Labelled frames that nobody trained on, of the procedural street world's realistic style.
+
+    Args:
+        size: ``(H, W)``.
+        count: how many.
+    """
+    world = StreetWorld(seed=SEED, split="val", size=size, style="real", length=count)
+    return [world[k] for k in range(count)]
+
+
+def scores(bundle: Path, backend: str, tasks: Sequence[Task], samples: Sequence[Sample]) -> dict[str, dict[str, float]]:
+    """Judge a bundle as a robot runs it: bytes in, decoded predictions out.
+
+    Args:
+        bundle: its folder.
+        backend: to load it into.
+        tasks: the bundle's, which know their metrics.
+        samples: labelled, without a batch dimension.
+
+    Returns:
+        Task name to its scores.
+    """
+    metrics = {task.name: task.metric().quick() for task in tasks}
+    predictor = Predictor(bundle, backend=backend)
+    try:
+        for sample in samples:
+            rgb = (sample.image.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
+            K = None if sample.intrinsics is None else sample.intrinsics.numpy()
+            found = predictor.predict(rgb, intrinsics=K)
+            decoded = {name: _batched(value) for name, value in found.items()}
+            for task in tasks:
+                if task.name in sample.labels:
+                    task.score(metrics[task.name], decoded, sample.labels[task.name][None])
+    finally:
+        predictor.close()
+    return {name: metric.compute() for name, metric in metrics.items()}
+
+
+def drops(
+    tasks: Sequence[Task], before: Mapping[str, Mapping[str, float]], after: Mapping[str, Mapping[str, float]]
+) -> list[Drop]:
+    """Compare two sets of `scores` task by task."""
+    found = []
+    for task in tasks:
+        metric = task.metric()
+        key = metric.primary
+        was, now = before[task.name][key], after[task.name][key]
+        kind, gate = GATES.get(key, OTHER_GATE)
+        allowed = gate if kind == "points" else gate * abs(was)
+        lost = was - now if metric.higher_is_better else now - was
+        # a figure that was never there cannot be lost; one that is gone is
+        if math.isnan(was):
+            lost = 0.0
+        found.append(Drop(task.name, key, was, now, allowed, math.inf if math.isnan(lost) else lost))
+    return found
+
+
+def _batched(array: np.ndarray) -> Tensor:
+    tensor = torch.from_numpy(np.ascontiguousarray(array))[None]
+    return tensor if tensor.ndim == 3 else tensor.permute(0, 3, 1, 2)

@@ -1,0 +1,219 @@
+"""From a network to files that engines load, and the search for the fastest precision that is accurate enough."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+
+from densemtl_core.data.sample import Sample
+from densemtl_core.errors import InputError
+from densemtl_core.models import DenseMTL, ModelDescription
+from densemtl_core.runtime import EngineInfo
+from deploy.accuracy import Drop, drops, scores
+from deploy.bundling import Contents, package
+from deploy.calibration import CalibrationSet
+from deploy.graph import DeployedNetwork, example, output_names
+from deploy.onnx_export import export_onnx
+from deploy.quantize import int8_for_cpu, int8_for_tensorrt
+
+__all__ = ["PRECISIONS", "Compilation", "Compiled", "parity"]
+
+PRECISIONS: Mapping[str, tuple[str, ...]] = {
+    "onnx": ("fp32", "int8"),
+    "openvino": ("fp32", "bf16", "int8"),
+    "eager": ("fp32",),
+}
+"""Backend to the precisions in which it can be compiled here."""
+
+PARITY = 1e-4
+"""How far an engine may be from eager at fp32, relative to the largest value of an output."""
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """What came out.
+
+    Attributes:
+        contents: of the bundle, ready to be written.
+        drops: one a task, against eager at fp32; empty where nothing was judged.
+        kept: modules left in floating point.
+        before: scores at fp32.
+        after: scores of the engine.
+    """
+
+    contents: Contents
+    drops: tuple[Drop, ...] = ()
+    kept: tuple[str, ...] = ()
+    before: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    after: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+    @classmethod
+    def nothing(cls) -> Compiled:
+        """For the backend ``eager``, which needs the network alone."""
+        return cls(Contents({}, {}))
+
+    @property
+    def passes(self) -> bool:
+        """Whether every task stays within the gate."""
+        return all(drop.passes for drop in self.drops)
+
+
+class Compilation:
+    """Compiles one network for one backend.
+
+    Args:
+        model: the network with its weights, on the CPU.
+        description: of that network.
+        backend: ``onnx``, ``openvino`` or ``eager``.
+        precision: one of `PRECISIONS` of that backend.
+        calibration: for INT8.
+        fixed: compile for exactly the description's size, one image at a time.
+        tell: is told every step.
+
+    Raises:
+        InputError: a combination that does not exist.
+    """
+
+    def __init__(
+        self,
+        model: DenseMTL,
+        description: ModelDescription,
+        backend: str,
+        precision: str,
+        calibration: CalibrationSet | None = None,
+        *,
+        fixed: bool = False,
+        tell: Tell = lambda line: None,
+    ) -> None:
+        if precision not in PRECISIONS[backend]:
+            others = [name for name, known in PRECISIONS.items() if precision in known]
+            raise InputError(
+                f"backend {backend} has no {precision}, only {', '.join(PRECISIONS[backend])}; "
+                f"{precision} is of {', '.join(others) or 'tensorrt, on a CUDA machine'}"
+            )
+        if precision == "int8" and calibration is None:
+            raise InputError("INT8 needs calibration frames; give --calibration, or none for synthetic ones")
+        self.model, self.description = model, description
+        self.backend, self.precision = backend, precision
+        self.calibration, self.fixed, self.tell = calibration, fixed, tell
+
+    def run(self, samples: Sequence[Sample] = (), *, retreat: bool = True) -> Compiled:
+        """Compile, and judge on labelled samples; retreat to higher precision where a task loses too much.
+
+        Args:
+            samples: labelled; none: nothing is judged, and nothing retreated from.
+            retreat: False: one attempt, all of it at the precision that was asked for.
+
+        Returns:
+            The first attempt within the gate, else the last one.
+        """
+        graph = DeployedNetwork(self.model, self.description.tasks)
+        exported = export_onnx(graph, self.description.input_size, fixed=self.fixed)
+        worst = parity(graph, exported, self.description.input_size)
+        self.tell(f"exported  {len(exported.graph.node)} nodes; onnxruntime against PyTorch: {max(worst.values()):.1e}")
+        if max(worst.values()) > PARITY:
+            far = ", ".join(f"{name} {value:.1e}" for name, value in worst.items() if value > PARITY)
+            raise InputError(
+                f"the exported graph differs from the network ({far}; allowed {PARITY:.0e}): please report"
+            )
+        before: Mapping[str, Mapping[str, float]] = {}
+        attempts = self._attempts() if self.precision == "int8" else iter([()])
+        compiled, failing = Compiled.nothing(), ""
+        for keep in attempts:
+            compiled = Compiled(self._contents(exported, keep), kept=keep)
+            if not samples:
+                break
+            with tempfile.TemporaryDirectory(prefix="densemtl-trial-") as folder:
+                trial = Path(folder) / "trial.bundle"
+                package(self.model, self.description, trial, contents=compiled.contents)
+                before = before or scores(trial, "eager", self.description.tasks, samples)
+                after = scores(trial, self.backend, self.description.tasks, samples)
+            found = tuple(drops(self.description.tasks, before, after))
+            compiled = Compiled(compiled.contents, found, keep, before, after)
+            failing = ", ".join(f"{d.task} {d.metric} {d.before:.4g} -> {d.after:.4g}" for d in found if not d.passes)
+            if not failing or not retreat:
+                break
+            self._failing = [drop.task for drop in found if not drop.passes]
+            self.tell(f"too far   {failing}{' with ' + ', '.join(keep) + ' kept' if keep else ''}")
+        return compiled
+
+    def _attempts(self) -> Iterator[tuple[str, ...]]:
+        """Modules to keep in floating point: none, the heads, the exchange too, then the failing tasks' decoders."""
+        names = [name for name, _ in self.model.named_modules()]
+        heads = tuple(name for name in names if name.count(".") == 2 and name.endswith("_head"))
+        yield ()
+        yield heads
+        if self.model.exchange is not None:
+            heads = (*heads, "exchange")
+            yield heads
+        yield (*heads, *(f"decoders.{task}" for task in self._failing))
+
+    def _contents(self, exported: onnx.ModelProto, keep: tuple[str, ...]) -> Contents:
+        files = {"model.onnx": exported.SerializeToString()}
+        engines = {"onnx": EngineInfo("model.onnx", "fp32")}
+        if self.precision == "int8":
+            assert self.calibration is not None  # noqa: S101  (asked for at the start)
+            frames = self.calibration.frames
+            quantised = int8_for_cpu(exported, frames, keep)
+            self.tell(f"int8      {_share(quantised)}{'; kept: ' + ', '.join(keep) if keep else ''}")
+            files["model.int8-cpu.onnx"] = quantised.SerializeToString()
+            files["model.int8-trt.onnx"] = int8_for_tensorrt(exported, frames, keep).SerializeToString()
+            engines["onnx"] = EngineInfo("model.int8-cpu.onnx", "int8")
+        if self.backend == "openvino":
+            file = "model.int8-cpu.onnx" if self.precision == "int8" else "model.onnx"
+            engines["openvino"] = EngineInfo(file, self.precision)
+        calibrated = {}
+        if self.precision == "int8" and self.calibration is not None:
+            calibrated = {"calibration": self.calibration.source, "calibration_sha256": self.calibration.sha256}
+            if keep:
+                calibrated["kept_in_floating_point"] = ", ".join(keep)
+        return Contents(files, engines, self.precision, calibrated)
+
+
+def parity(graph: DeployedNetwork, exported: onnx.ModelProto, size: tuple[int, int]) -> dict[str, float]:
+    """Largest difference of each output between PyTorch and onnxruntime on one picture.
+
+    Args:
+        graph: the network.
+        exported: the same as ONNX.
+        size: ``(H, W)`` of the picture.
+
+    Returns:
+        Output name to the difference, relative to the output's largest value; of class ids, the share that differs.
+        Infinite where one has a value and the other none.
+    """
+    import onnxruntime  # not needed by whoever only wants the table of precisions
+
+    pixels = example(size)
+    with torch.inference_mode():
+        expected = graph.eval()(pixels)
+    session = onnxruntime.InferenceSession(exported.SerializeToString(), providers=["CPUExecutionProvider"])
+    names = output_names(graph.tasks)
+    worst = {}
+    for name, value, found in zip(names, expected, session.run(names, {"image": pixels.numpy()}), strict=True):
+        wanted = value.numpy()
+        if wanted.dtype.kind != "f":
+            worst[name] = float((wanted != found).mean())
+            continue
+        finite = np.isfinite(wanted)
+        if not np.array_equal(finite, np.isfinite(found)):
+            worst[name] = float("inf")
+            continue
+        largest = np.abs(wanted[finite]).max(initial=1e-12)
+        worst[name] = float(np.abs(wanted[finite] - found[finite]).max(initial=0.0) / largest)
+    return worst
+
+
+def _share(model: onnx.ModelProto) -> str:
+    from deploy.quantize import counted
+
+    done, all_of_them = counted(model)
+    return f"{done} of {all_of_them} convolutions in INT8"
