@@ -107,7 +107,7 @@ def drops(
         key = metric.primary
         was, now = before[task.name][key], after[task.name][key]
         kind, gate = GATES.get(key, OTHER_GATE)
-        allowed = gate if kind == "points" else gate * abs(was)
+        allowed = gate if kind == "points" or math.isnan(was) else gate * abs(was)
         lost = was - now if metric.higher_is_better else now - was
         # a figure that was never there cannot be lost; one that is gone is
         if math.isnan(was):

@@ -121,9 +121,7 @@ class Compilation:
         self.tell(f"exported  {len(exported.graph.node)} nodes; onnxruntime against PyTorch: {max(worst.values()):.1e}")
         if max(worst.values()) > PARITY:
             far = ", ".join(f"{name} {value:.1e}" for name, value in worst.items() if value > PARITY)
-            raise InputError(
-                f"the exported graph differs from the network ({far}; allowed {PARITY:.0e}): please report"
-            )
+            raise InputError(f"the exported graph differs from the network: {far}; allowed {PARITY:.0e}. Please report")
         before: Mapping[str, Mapping[str, float]] = {}
         attempts = self._attempts() if self.precision == "int8" else iter([()])
         compiled, failing = Compiled.nothing(), ""

@@ -8,7 +8,7 @@ from typing import Any
 import onnxruntime
 from numpy.typing import NDArray
 
-from densemtl_core.runtime.backends.decoded_graph import DecodedGraphBackend, check_declared
+from densemtl_core.runtime.backends.decoded_graph import DecodedGraphBackend, check_classes, check_declared
 from densemtl_core.runtime.bundle import Bundle
 from densemtl_core.runtime.manifest import BundleError
 
@@ -19,6 +19,7 @@ ELEMENTS = {"tensor(uint8)": "uint8", "tensor(float)": "float32", "tensor(float1
 
 def load(bundle: Bundle, threads: int | None) -> DecodedGraphBackend:
     """Open the graph and compare it with what the manifest promises."""
+    check_classes(bundle)
     file = bundle.manifest.engines["onnx"].file
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors; warnings speak of graph optimisation, to nobody on a robot
