@@ -1,0 +1,145 @@
+"""``python deploy/compile.py``: a checkpoint becomes a bundle, or nothing happens and one line says why."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from densemtl_core.runtime import Bundle, Predictor
+from deploy import compile as command
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = ("--input", "64x96", "--calibration-frames", "2", "--judge", "2")
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    line = [sys.executable, str(ROOT / "deploy/compile.py"), *arguments]
+    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False)
+
+
+def error_of(capsys, *arguments: str, status: int = 2) -> str:
+    assert command.main(list(arguments)) == status
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1
+    return lines[0]
+
+
+@pytest.mark.slow
+def test_the_shipped_network_in_int8_with_nothing_else(tmp_path):
+    out = tmp_path / "fast.bundle"
+    done = run("--int8", "--out", str(out), *TINY, "--allow-accuracy-drop")
+    assert done.returncode == 0, done.stderr
+    assert "your own camera's frames are better" in done.stdout
+    assert "convolutions in INT8" in done.stdout
+    for task in ("semantic", "depth", "normals", "edges"):
+        assert f"\n{task}" in done.stdout
+    bundle = Bundle(out)
+    bundle.verify()
+    manifest = bundle.manifest
+    assert manifest.precision == "int8"
+    assert manifest.engines["onnx"].file == "model.int8-cpu.onnx"
+    assert {"model.onnx", "model.int8-cpu.onnx", "model.int8-trt.onnx", "model.safetensors"} <= set(manifest.files)
+    assert manifest.made_with["calibration"] == "2 frames of the procedural street world"
+    assert set(manifest.accuracy["scores"]) == set(manifest.accuracy["scores_fp32"]) == set(manifest.tasks)
+    found = Predictor(out).predict(np.zeros((120, 160, 3), np.uint8))
+    assert found["semantic"].shape == (120, 160)
+
+
+@pytest.mark.slow
+def test_a_loss_beyond_the_gate_writes_nothing_and_the_old_bundle_stays(tmp_path, monkeypatch, capsys):
+    out = tmp_path / "mine.bundle"
+    assert command.main(["--fp32", "--out", str(out), *TINY[:2], "--judge", "0"]) == 0
+    before = (out / "manifest.json").read_bytes()
+    monkeypatch.setattr("deploy.accuracy.GATES", {"mIoU": ("points", -1.0)})
+    message = error_of(capsys, "--int8", "--strict", "--out", str(out), *TINY, status=1)
+    assert "semantic" in message
+    assert "--allow-accuracy-drop" in message
+    assert (out / "manifest.json").read_bytes() == before
+    assert Bundle(out).manifest.precision == "fp32"
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.bundle"]
+
+
+@pytest.mark.slow
+def test_interrupted_it_leaves_what_was_there(tmp_path, monkeypatch, capsys):
+    out = tmp_path / "mine.bundle"
+
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "package", interrupted)
+    assert command.main(["--out", str(out), *TINY[:2], "--judge", "0"]) == 130
+    assert "is as it was before" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_a_full_disk_is_told_and_the_old_bundle_stays(tmp_path, monkeypatch, capsys):
+    out = tmp_path / "mine.bundle"
+    assert command.main(["--backend", "eager", "--out", str(out)]) == 0
+    before = (out / "manifest.json").read_bytes()
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    message = error_of(capsys, "--backend", "eager", "--out", str(out))
+    assert "No space left on device; the old one is intact" in message
+    assert (out / "manifest.json").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.bundle"]
+
+
+def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path, capsys):
+    out = tmp_path / "mine.bundle"
+    assert command.main(["--int8", "--dry-run", "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert "engine    onnx, int8" in printed
+    assert "dry run: not written" in printed
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        (("--input", "100x200"), "multiples of 32"),
+        (("--checkpoint", "/nowhere"), "/nowhere"),
+        (("--calibration", "/somewhere"), "is for --int8"),
+        (("--int8", "--calibration", "/nowhere"), "no such file or folder"),
+        (("--backend", "onnx", "--bf16", "--judge", "0"), "backend onnx has no bf16"),
+        (("--preset", "densemtl_x"), "densemtl_x"),
+        (("--sign", "/nowhere.pem"), "/nowhere.pem"),
+        (("--card", "/nowhere.md"), "/nowhere.md"),
+    ],
+)
+def test_bad_input_is_one_line(tmp_path, capsys, arguments, match):
+    out = tmp_path / "mine.bundle"
+    assert match in error_of(capsys, *arguments, "--out", str(out))
+    assert not out.exists()
+
+
+def test_something_else_in_the_way_is_left_alone(tmp_path, capsys):
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious/notes.txt").write_text("mine")
+    message = error_of(capsys, "--backend", "eager", "--out", str(tmp_path / "precious"))
+    assert "exists and is no bundle" in message
+    assert (tmp_path / "precious/notes.txt").read_text() == "mine"
+
+
+def test_scores_of_training_travel_with_the_weights(tmp_path):
+    from densemtl_core.models import ModelDescription, build_model
+    from densemtl_core.tasks import make_tasks
+
+    tasks = tuple(make_tasks(("edges",), num_classes=3))
+    description = ModelDescription("densemtl_edge_s", tasks, (64, 96))
+    run_folder = tmp_path / "run"
+    run_folder.mkdir()
+    for name, data in description.files(build_model("densemtl_edge_s", tasks)).items():
+        (run_folder / name).write_bytes(data)
+    scores = {"dataset": "a set", "scores": {"edges": {"macroF1": 0.5}}}
+    (run_folder / "metrics.json").write_text(json.dumps(scores))
+    out = tmp_path / "mine.bundle"
+    assert command.main(["--checkpoint", str(run_folder), "--backend", "eager", "--out", str(out)]) == 0
+    assert Bundle(out).manifest.accuracy == scores
