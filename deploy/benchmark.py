@@ -1,0 +1,164 @@
+"""How long a frame takes: bundles and engines side by side in one process, frame by frame in turns.
+
+python deploy/benchmark.py robot.bundle                                          # each of its engines that runs here
+python deploy/benchmark.py old.bundle new.bundle --backends onnx,eager --camera 720x1280
+python deploy/benchmark.py --preset densemtl_edge_s --input 256x512 384x768 --int8
+python deploy/benchmark.py robot.bundle --against other.onnx --json times.json --markdown times.md
+
+Milliseconds hold for this machine as it was meanwhile; the ratio to the first row is taken turn by turn, and is what to
+rely on. Exit status: 0 timed; 2 refused; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import shlex
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+if __name__ == "__main__":
+    # Run as a file, Python looks for imports beside it first; the packages lie one level up.
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+import numpy as np
+
+from densemtl_core.errors import InputError, did_you_mean
+from densemtl_core.runtime import Predictor, default_bundle
+from densemtl_core.runtime.backends import BACKENDS
+from deploy.benchmark_report import Report
+from deploy.comparison import compare
+from deploy.conditions import Disturbance, conditions, warning
+from deploy.latency import interleaved
+from deploy.lineup import Wanted, line_up
+
+__all__ = ["main"]
+
+INPUT = (256, 512)
+GREY = 127
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line; returns the exit status."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    given = _arguments(arguments)
+    logging.getLogger("torch").setLevel(logging.ERROR)
+    try:
+        _benchmark(given, _command(arguments))
+    except (InputError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\ninterrupted: nothing was written", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python deploy/benchmark.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("bundles", nargs="*", type=Path, metavar="BUNDLE", help="default: the one that ships, unless --preset is given")
+    add("--backends", metavar="A,B", help=f"of {', '.join(BACKENDS)}; default: all that a bundle has and that run here")
+    add(
+        "--preset", action="extend", nargs="+", default=[], metavar="NAME", help="untrained networks, compiled for this"
+    )
+    add(
+        "--input",
+        action="extend",
+        nargs="+",
+        default=[],
+        metavar="HxW",
+        help="working sizes of --preset (default: 256x512)",
+    )
+    add("--int8", action="store_true", help="also compile --preset in INT8")
+    add("--against", type=Path, metavar="FILE.onnx", help="time a foreign graph in the same turns")
+    add("--camera", metavar="HxW", help="size of the image, default the largest working size")
+    add("--threads", type=int, metavar="N", help="CPU threads of each engine, default its own choice")
+    add("--runs", type=int, default=30, metavar="N", help="timed frames each (default: %(default)s)")
+    add("--warm-up", type=int, default=3, metavar="N", help="frames before, not timed (default: %(default)s)")
+    add("--json", type=Path, metavar="FILE", help="write everything measured")
+    add("--markdown", type=Path, metavar="FILE", help="write what is printed")
+    return parser.parse_intermixed_args(arguments)  # options may stand between bundles
+
+
+def _benchmark(given: argparse.Namespace, command: str) -> None:
+    backends = _checked(given)
+    sizes = [_size("--input", text, 32) for text in given.input] or [INPUT]
+    camera = _size("--camera", given.camera, 1) if given.camera else None
+    told = conditions(given.threads)
+    with tempfile.TemporaryDirectory(prefix="densemtl-benchmark-") as folder:
+        wanted = Wanted(
+            bundles=given.bundles or ([] if given.preset else [default_bundle()]),
+            presets=given.preset,
+            sizes=sizes,
+            precisions=("fp32", "int8") if given.int8 else ("fp32",),
+            backends=backends,
+            against=given.against,
+            threads=given.threads,
+        )
+        engines, left_out, camera = line_up(wanted, camera, Path(folder))
+        image = np.full((*camera, 3), GREY, np.uint8)
+        # of a predictor, the timing needs no more than what a foreign graph has too
+        predictors = {engine.name: cast("Predictor", engine.predictor) for engine in engines}
+        with Disturbance() as others:
+            times = interleaved(predictors, image, runs=given.runs, warm_up=given.warm_up)
+        for engine in engines:
+            engine.predictor.close()
+    told["other_processes_cores"] = None if others.cores is None else round(others.cores, 2)
+    notes = [line for line in (warning(told["load_average"], others.cores),) if line]
+    if any(engine.random_weights for engine in engines):
+        notes.append("networks of --preset have RANDOM weights: as fast as trained ones, and their output is noise")
+    notes += [f"left out: {line}" for line in left_out]
+    report = Report(compare(engines, times), told, notes, camera, given.runs, given.warm_up, command)
+    print(report.markdown())
+    if given.markdown:
+        given.markdown.write_text(f"# Latency\n\n{report.markdown()}\n")
+    if given.json:
+        given.json.write_text(json.dumps(report.data(), indent=2, allow_nan=False) + "\n")
+
+
+def _checked(given: argparse.Namespace) -> list[str]:
+    """Everything that can be refused before the work; gives the backends asked for."""
+    for name, least in (("runs", 1), ("warm_up", 0), ("threads", 1)):
+        value = getattr(given, name)
+        if value is not None and value < least:
+            raise InputError(f"--{name.replace('_', '-')} is {value}; give at least {least}")
+    for option, file in (("--json", given.json), ("--markdown", given.markdown)):
+        if file and not file.absolute().parent.is_dir():
+            raise InputError(f"{option} {file}: there is no folder {file.absolute().parent}; create it first")
+    for option in ("input", "int8"):
+        if getattr(given, option) and not given.preset:
+            raise InputError(
+                f"--{option} is for --preset: a bundle was compiled already; give --preset, or leave it out"
+            )
+    backends = [name.strip() for name in given.backends.split(",")] if given.backends is not None else []
+    for name in backends:
+        if name not in BACKENDS:
+            hint = did_you_mean(name, BACKENDS)
+            raise InputError(f"--backends has {name!r}, which is none; {hint}known: {', '.join(BACKENDS)}")
+    return list(dict.fromkeys(backends))
+
+
+def _size(option: str, text: str, multiple: int) -> tuple[int, int]:
+    parts = text.lower().split("x")
+    if len(parts) != 2 or not all(p.isdigit() and int(p) > 0 and int(p) % multiple == 0 for p in parts):
+        rule = f", both multiples of {multiple}" if multiple > 1 else ""
+        raise InputError(f"{option} is {text!r}; give HEIGHTxWIDTH{rule}, e.g. 256x512")
+    return int(parts[0]), int(parts[1])
+
+
+def _command(arguments: Sequence[str]) -> str:
+    """What repeats the measurement."""
+    set_here = [f"{name}={os.environ[name]}" for name in ("OMP_NUM_THREADS",) if name in os.environ]
+    return shlex.join([*set_here, "python", "deploy/benchmark.py", *map(str, arguments)])
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,73 @@
+"""Bundles of networks with random weights, which are as fast as trained ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from densemtl_core.errors import InputError, did_you_mean
+
+__all__ = ["untrained_bundles"]
+
+CALIBRATION_FRAMES = 4
+"""Of the street world. The ranges of random weights are of no use anyway."""
+
+CLASSES = 19
+
+
+def untrained_bundles(
+    preset: str,
+    size: tuple[int, int],
+    precisions: Sequence[str],
+    folder: Path,
+    tell: Callable[[str], None] = lambda line: None,
+) -> list[tuple[str, Path]]:
+    """Compile a preset with random weights.
+
+    Args:
+        preset: a key of `densemtl_core.models.PRESETS`.
+        size: ``(H, W)`` at which it works.
+        precisions: ``fp32``, ``int8`` or both.
+        folder: to write into.
+        tell: is told what it will take its time with.
+
+    Returns:
+        Each precision and its bundle, for the backends onnx, openvino and eager.
+
+    Raises:
+        InputError: unknown preset, or a library of the compiler is missing.
+    """
+    try:  # only here: whoever times finished bundles needs none of it
+        import torch
+
+        from densemtl_core.models import PRESETS, ModelDescription, build_model
+        from densemtl_core.runtime import EngineInfo
+        from densemtl_core.tasks import make_tasks
+        from deploy.bundling import Contents, package
+        from deploy.calibration import calibration_set
+        from deploy.compilation import Compilation
+    except ImportError as error:
+        raise InputError(
+            f"--preset compiles, which needs {error.name or error}; install it with: "
+            "pip install 'densemtl-core[deploy]', or give a finished bundle"
+        ) from None
+    if preset not in PRESETS:
+        raise InputError(f"--preset {preset!r} is unknown; {did_you_mean(preset, PRESETS)}known: {', '.join(PRESETS)}")
+    tell(f"compiling {preset} {size[0]}x{size[1]} {' and '.join(precisions)} with RANDOM weights ...")
+    torch.manual_seed(0)
+    tasks = make_tasks(("semantic", "depth", "normals", "edges"), num_classes=CLASSES)
+    model, description = build_model(preset, tasks), ModelDescription(preset, tasks, size)
+    precision = "int8" if "int8" in precisions else "fp32"
+    calibration = calibration_set(None, size, count=CALIBRATION_FRAMES) if precision == "int8" else None
+    # the graph is the same for both CPU engines; compiled for this one, the bundle names it for both
+    contents = Compilation(model, description, "openvino", precision, calibration).run().contents
+    # INT8 is made of the graph at fp32 and comes with it: exporting takes longest, and once is enough
+    plain = EngineInfo("model.onnx", "fp32")
+    exported = Contents({"model.onnx": contents.files["model.onnx"]}, {"onnx": plain, "openvino": plain})
+    bundles = []
+    for name in precisions:
+        out = folder / name / f"{preset}_{size[0]}x{size[1]}.bundle"
+        out.parent.mkdir(exist_ok=True)
+        package(model, description, out, contents=contents if name == "int8" else exported)
+        bundles.append((name, out))
+    return bundles
