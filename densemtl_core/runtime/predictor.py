@@ -84,6 +84,7 @@ class Predictor:
         manifest: of the bundle.
         backend: name of the engine in use.
         device: where it runs.
+        precision: in which that engine computes, ``fp32``, ``fp16``, ``bf16`` or ``int8``.
 
     Raises:
         BundleError: the bundle is missing, tampered with, not signed by the key, or not for this machine.
@@ -104,6 +105,8 @@ class Predictor:
         self._engine = open_backend(backend, opened, threads)
         self.backend = self._engine.name
         self.device = self._engine.device
+        engine = self.manifest.engines.get(self.backend)  # none: the weights themselves
+        self.precision = engine.precision if engine else "fp32"
 
     def warm_up(self, size: tuple[int, int] | None = None, frames: int = 3) -> None:
         """Infer on blank frames, so that the first real one is as fast as the rest.

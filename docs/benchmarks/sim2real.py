@@ -58,6 +58,7 @@ def main() -> None:
     parser.add_argument("--camvid", type=Path, required=True)
     parser.add_argument("--kitti", type=Path, help="one drive with sparse_depth")
     parser.add_argument("--runs", type=Path, default=Path("runs/sim2real"))
+    parser.add_argument("--cache", type=Path, help="folder for rendered frames, shared by all rows")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--rows", help="comma-separated; default: all")
     parser.add_argument("--out", type=Path, default=Path("docs/benchmarks/sim2real.json"))
@@ -70,6 +71,7 @@ def main() -> None:
             branch, own = ROWS[title]
             fixed = [f"adaptation.target.root={given.camvid}", f"run.seed={seed}", *own, *given.overrides]
             settings = read_settings("training/configs/street_to_camvid.yaml", fixed)
+            settings.data.cache = str(given.cache) if given.cache else None
             folder = given.runs / title.replace(" ", "_") / f"seed_{seed}"
             with claimed(folder, ".sim2real") as ours:
                 if not ours:

@@ -47,6 +47,7 @@ class FakePredictor:
     """
 
     backend = "fake"
+    precision = "fp32"
     device = "cpu"
 
     def __init__(self, delay: float = 0.0, before: Callable[[np.ndarray], Any] | None = None) -> None:

@@ -68,7 +68,7 @@ class TestEngines:
             "normals": (*size, 3),
             "edges": size,
         }
-        assert (predictor.backend, predictor.device) == (backend, "cpu")
+        assert (predictor.backend, predictor.device, predictor.precision) == (backend, "cpu", "fp32")
         assert set(found.seconds) >= {"preprocess", "infer", "postprocess"}
 
     @pytest.mark.parametrize("backend", ENGINES)

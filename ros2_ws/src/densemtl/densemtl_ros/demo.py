@@ -269,7 +269,8 @@ def _report(
         "problem_count": check.problem_count,
         "problems": check.problems,
         "bundle": {
-            "name": manifest.name, "preset": manifest.preset, "precision": manifest.precision, "sha256": manifest.sha256
+            "name": manifest.name, "preset": manifest.preset, "precision": diagnostics.get("precision", "unknown"),
+            "sha256": manifest.sha256
         },
         "backend": diagnostics.get("backend", "unknown"),
         "device": diagnostics.get("device", "unknown"),

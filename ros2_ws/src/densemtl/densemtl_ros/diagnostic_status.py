@@ -18,7 +18,7 @@ def describe_engine(predictor: Any) -> list[tuple[str, str]]:
     return [
         ("bundle", manifest.name),
         ("bundle_sha256", manifest.sha256),
-        ("precision", manifest.precision),
+        ("precision", predictor.precision),
         ("backend", predictor.backend),
         ("device", str(predictor.device)),
     ]
