@@ -115,7 +115,8 @@ class PerceptionNode(LifecycleNode):
         signed = ", signature verified" if settings["bundle_public_key"] else ""
         self.get_logger().info(
             f"configured in {time.monotonic() - began:.1f} s: bundle {manifest.name} ({manifest.sha256[:12]}{signed}), "
-            f"{self._predictor.backend} on {self._predictor.device}, {self._predictor.precision}; {', '.join(manifest.tasks)}"
+            f"{self._predictor.backend} on {self._predictor.device}, {self._predictor.precision}; "
+            f"{', '.join(manifest.tasks)}"
         )
         return super().on_configure(state)
 
