@@ -12,18 +12,19 @@ from densemtl_core.data.street.plot import Plot
 from densemtl_core.data.street.road import sample_ground
 from densemtl_core.data.street.roadside import Side, place_roadside
 from densemtl_core.data.street.scene import BEHIND, PERIOD, Camera, Colour, Ground, Scene
-from densemtl_core.data.street.traffic import place_traffic
+from densemtl_core.data.street.traffic import place_jam, place_traffic
 from densemtl_core.data.street.weather import sample_light
 
 __all__ = ["sample"]
 
 
-def sample(d: Draws, light: Draws, style: str) -> Scene:
+def sample(d: Draws, light: Draws, style: str, jam: Draws | None = None) -> Scene:
     """Draw one street.
 
     Args:
         d: its stream of random numbers.
         light: another one for the light, so that a street is the same in both styles.
+        jam: another one for a traffic jam; None: traffic flows.
         style: ``sim``, ``real`` or ``mixed``.
 
     Returns:
@@ -54,7 +55,10 @@ def sample(d: Draws, light: Draws, style: str) -> Scene:
 
     plot = Plot()
     plot.take(scene.camera.x, 0.0, 1.1, PERIOD)  # the camera's way stays free
-    place_traffic(scene, d, ours, theirs, trams=not country)
+    if jam is None:
+        place_traffic(scene, d, ours, theirs, trams=not country)
+    else:
+        place_jam(scene, jam, ours, theirs)
     leaves = d.pick(LEAVES)
     g = scene.ground
     for side in (

@@ -9,7 +9,7 @@ from densemtl_core.data.street import people, vehicles
 from densemtl_core.data.street.draws import Draws
 from densemtl_core.data.street.scene import BEHIND, PERIOD, SPEED, Scene
 
-__all__ = ["place_traffic"]
+__all__ = ["place_jam", "place_traffic"]
 
 
 def _vehicle(scene: Scene, d: Draws, x: float, z: float, yaw: float, speed: float) -> None:
@@ -64,3 +64,32 @@ def place_traffic(scene: Scene, d: Draws, ours: Sequence[float], theirs: Sequenc
         if abs(x - camera.x) > 1.3:
             yaw, speed = (0.0, SPEED) if lane in ours else (math.pi, -SPEED)
             people.rider(scene, d, x, z, yaw, speed)
+
+
+def place_jam(scene: Scene, d: Draws, ours: Sequence[float], theirs: Sequence[float]) -> None:
+    """Fill the lanes bumper to bumper, with many lorries and buses: what is near fills the picture.
+
+    Args:
+        scene: where to; its camera is placed already.
+        d: random numbers.
+        ours: middles of the lanes that lead away from the camera, metres.
+        theirs: middles of the lanes of oncoming traffic.
+    """
+    camera = scene.camera
+    large = d.uniform(0.1, 0.6)
+    for lane in (*ours, *theirs):
+        beside = abs(lane - camera.x)
+        yaw, speed = (0.0, SPEED) if lane in ours else (math.pi, -SPEED)
+        front = d.uniform(3.5, 9) if beside < 2.9 else -BEHIND + d.uniform(0, 10)
+        while front < PERIOD - BEHIND - 20:
+            kind = d.uniform()
+            # the room that the longest of its kind needs
+            long = 5.0 if kind > large else 16.5 if kind < 0.7 * large else 13.0
+            z = front + long / 2
+            if kind > large:
+                vehicles.car(scene, d, lane + d.uniform(-0.3, 0.3), z, yaw, speed)
+            elif kind < 0.7 * large:
+                vehicles.truck(scene, d, lane + d.uniform(-0.2, 0.2), z, yaw, speed)
+            else:
+                vehicles.bus(scene, d, lane, z, yaw, speed)
+            front += long + d.uniform(1.0, 7.0)

@@ -22,7 +22,7 @@ FPS = 10.0
 
 _SPLITS = {"train": 1, "val": 2}
 _STYLES = ("sim", "real", "mixed")
-_SCENE, _GRAIN, _LIGHT = 1, 2, 3  # streams of random numbers of one index
+_SCENE, _GRAIN, _LIGHT, _JAM = 1, 2, 3, 4  # streams of random numbers of one index
 
 
 class StreetWorld(torch.utils.data.Dataset[Sample]):
@@ -43,6 +43,7 @@ class StreetWorld(torch.utils.data.Dataset[Sample]):
             ``(3, H, W)`` and ``pose-1`` ``(4, 4)``, which takes points (metres) from this frame's camera to that
             frame's. The camera drives at `SPEED`, traffic moves.
         device: where to render; samples lie there.
+        jams: share of the samples that stand in dense traffic, in [0, 1]; the others are the same for every value.
 
     Raises:
         InputError: an argument is out of range.
@@ -57,6 +58,7 @@ class StreetWorld(torch.utils.data.Dataset[Sample]):
         length: int = 10_000,
         frames: Sequence[int] = (),
         device: str | torch.device = "cpu",
+        jams: float = 0.0,
     ) -> None:
         if split not in _SPLITS:
             raise InputError(f"street world: split {split!r} is unknown; use one of {', '.join(_SPLITS)}")
@@ -66,12 +68,15 @@ class StreetWorld(torch.utils.data.Dataset[Sample]):
             raise InputError(f"street world: size {tuple(size)} is too small; give (H, W) of at least 16 pixels each")
         if length < 1:
             raise InputError(f"street world: length {length} is not positive; give at least 1")
+        if not 0 <= jams <= 1:
+            raise InputError(f"street world: jams is {jams}; it is a share, in [0, 1]")
         if 0 in frames or len(set(frames)) != len(frames):
             raise InputError(f"street world: frames {tuple(frames)} are not neighbours; give offsets such as -1 and 1")
         self.seed, self.split, self.style, self.length = seed, split, style, length
         self.frames = tuple(int(k) for k in frames)
         self.size = (int(size[0]), int(size[1]))
         self.device = torch.device(device)
+        self.jams = jams
 
     def __len__(self) -> int:
         return self.length
@@ -148,7 +153,8 @@ class StreetWorld(torch.utils.data.Dataset[Sample]):
         if not 0 <= index < self.length:
             raise IndexError(f"street world has samples 0..{self.length - 1}, not {index}")
         key = (self.seed, _SPLITS[self.split], index)
-        return sample(Draws(*key, _SCENE), Draws(*key, _LIGHT), self.style)
+        jam = Draws(*key, _JAM)
+        return sample(Draws(*key, _SCENE), Draws(*key, _LIGHT), self.style, jam if jam.chance(self.jams) else None)
 
     def _grain(self, index: int, frame: int) -> torch.Tensor:
         draws = Draws(self.seed, _SPLITS[self.split], index, _GRAIN, frame)
