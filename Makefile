@@ -15,10 +15,11 @@ WIDTH ?= 0
 setup: $(STAMP)
 
 # Reinstalled only when what is to be installed changes, so that every later call is quick.
-$(STAMP): pyproject.toml constraints.txt ros2_ws/src/densemtl/setup.py
+$(STAMP): pyproject.toml constraints.txt tests/tensorrt-rtx.txt ros2_ws/src/densemtl/setup.py
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
 		--editable ".[$(EXTRAS)]" --editable ros2_ws/src/densemtl
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement tests/tensorrt-rtx.txt
 	@touch $@
 
 run: setup

@@ -15,6 +15,7 @@ from densemtl_core.data.sample import Sample
 from densemtl_core.errors import InputError
 from densemtl_core.models import DenseMTL, ModelDescription
 from densemtl_core.runtime import EngineInfo
+from deploy import tensorrt
 from deploy.accuracy import Drop, drops, scores
 from deploy.bundling import Contents, package
 from deploy.calibration import CalibrationSet
@@ -25,11 +26,12 @@ from deploy.quantize import int8_for_cpu, int8_for_tensorrt
 __all__ = ["PRECISIONS", "Compilation", "Compiled", "parity"]
 
 PRECISIONS: Mapping[str, tuple[str, ...]] = {
+    "tensorrt": ("fp32", "fp16", "bf16", "int8"),
     "onnx": ("fp32", "int8"),
     "openvino": ("fp32", "bf16", "int8"),
     "eager": ("fp32",),
 }
-"""Backend to the precisions in which it can be compiled here."""
+"""Backend to the precisions in which it can be compiled; ``tensorrt`` only on a CUDA machine."""
 
 PARITY = 1e-4
 """How far an engine may be from eager at fp32, relative to the largest value of an output."""
@@ -72,10 +74,11 @@ class Compilation:
     Args:
         model: the network with its weights, on the CPU.
         description: of that network.
-        backend: ``onnx``, ``openvino`` or ``eager``.
+        backend: one of `PRECISIONS`.
         precision: one of `PRECISIONS` of that backend.
         calibration: for INT8.
-        fixed: compile for exactly the description's size, one image at a time.
+        fixed: compile for exactly the description's size, one image at a time; a TensorRT engine always is of one size.
+        batch: images at a time in a TensorRT engine.
         tell: is told every step.
 
     Raises:
@@ -91,6 +94,7 @@ class Compilation:
         calibration: CalibrationSet | None = None,
         *,
         fixed: bool = False,
+        batch: int = 1,
         tell: Tell = lambda line: None,
     ) -> None:
         if precision not in PRECISIONS[backend]:
@@ -101,9 +105,11 @@ class Compilation:
             )
         if precision == "int8" and calibration is None:
             raise InputError("INT8 needs calibration frames; give --calibration, or none for synthetic ones")
+        if backend == "tensorrt" and (lacks := tensorrt.missing()):
+            raise InputError(f"backend tensorrt: {lacks}")
         self.model, self.description = model, description
         self.backend, self.precision = backend, precision
-        self.calibration, self.fixed, self.tell = calibration, fixed, tell
+        self.calibration, self.fixed, self.batch, self.tell = calibration, fixed, batch, tell
 
     def run(self, samples: Sequence[Sample] = (), *, retreat: bool = True) -> Compiled:
         """Compile, and judge on labelled samples; retreat to higher precision where a task loses too much.
@@ -168,12 +174,25 @@ class Compilation:
         if self.backend == "openvino":
             file = "model.int8-cpu.onnx" if self.precision == "int8" else "model.onnx"
             engines["openvino"] = EngineInfo(file, self.precision)
-        calibrated = {}
+        told: dict[str, str] = {}
+        if self.backend == "tensorrt":
+            built = tensorrt.build(
+                DeployedNetwork(self.model, self.description.tasks),
+                self.description.input_size,
+                self.precision,
+                batch=self.batch,
+                frames=self.calibration.frames if self.calibration else (),
+                keep=keep,
+            )
+            self.tell(f"tensorrt  {len(built.engine) / 1e6:.1f} MB for {built.made_for['gpu']}")
+            files["model.engine"] = built.engine
+            engines["tensorrt"] = EngineInfo("model.engine", self.precision, built.made_for)
+            told.update(built.made_with)
         if self.precision == "int8" and self.calibration is not None:
-            calibrated = {"calibration": self.calibration.source, "calibration_sha256": self.calibration.sha256}
+            told.update(calibration=self.calibration.source, calibration_sha256=self.calibration.sha256)
             if keep:
-                calibrated["kept_in_floating_point"] = ", ".join(keep)
-        return Contents(files, engines, self.precision, calibrated)
+                told["kept_in_floating_point"] = ", ".join(keep)
+        return Contents(files, engines, self.precision, told)
 
 
 def parity(graph: DeployedNetwork, exported: onnx.ModelProto, size: tuple[int, int]) -> dict[str, float]:

@@ -10,6 +10,7 @@ Exit status: 0 written; 1 written nothing, because a task lost more accuracy tha
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import logging
 import sys
@@ -30,6 +31,7 @@ from densemtl_core.models import PRESETS, DenseMTL, ModelDescription, build_mode
 from densemtl_core.runtime import Predictor, default_bundle
 from densemtl_core.runtime.signature import read_private_key
 from densemtl_core.tasks import make_tasks
+from deploy import tensorrt
 from deploy.accuracy import Drop, labelled_street
 from deploy.bundling import package
 from deploy.calibration import COUNT, calibration_set
@@ -38,8 +40,8 @@ from deploy.latency import interleaved, percentiles
 
 __all__ = ["main"]
 
-PREFERRED = ("onnx", "eager")
-"""What ``auto`` compiles for, the first that is installed; OpenVINO has to be asked for."""
+PREFERRED = ("tensorrt", "onnx", "eager")
+"""What ``auto`` compiles for, the first that this machine can; OpenVINO has to be asked for."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -68,13 +70,14 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--num-classes", type=int, default=19, help="with --preset (default: %(default)s)")
     parser.add_argument("--backend", choices=("auto", *PRECISIONS), default="auto", help="default: %(default)s")
     precision = parser.add_mutually_exclusive_group()
-    for name in ("int8", "bf16", "fp32"):
+    for name in ("int8", "fp16", "bf16", "fp32"):
         precision.add_argument(f"--{name}", dest="precision", action="store_const", const=name)
     parser.set_defaults(precision="fp32")
     parser.add_argument("--calibration", metavar="PATH", help="frames for INT8: a folder, a video or a rosbag2")
     parser.add_argument("--calibration-frames", type=int, default=COUNT, metavar="N", help="default: %(default)s")
     parser.add_argument("--input", metavar="HxW", help="working size, default that of training")
     parser.add_argument("--fixed", action="store_true", help="compile for exactly that size instead of every aspect")
+    parser.add_argument("--batch", type=int, default=1, metavar="N", help="images at a time, TensorRT (default: 1)")
     parser.add_argument("--judge", type=int, default=32, metavar="N", help="labelled frames (default: %(default)s)")
     parser.add_argument("--strict", action="store_true", help="leave nothing at a higher precision than asked for")
     parser.add_argument("--allow-accuracy-drop", action="store_true", help="write the bundle whatever it loses")
@@ -90,6 +93,10 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 def _compile(given: argparse.Namespace) -> int:
     model, description = _network(given)
     backend = _backend(given.backend, given.precision)
+    if given.batch != 1 and (backend != "tensorrt" or given.batch < 1):
+        raise InputError(
+            f"--batch {given.batch} is for TensorRT engines, at least 1; other graphs take any number of images"
+        )
     _print_plan(given, model, description, backend)
     if given.dry_run:
         return 0
@@ -107,7 +114,14 @@ def _compile(given: argparse.Namespace) -> int:
         compiled = Compiled.nothing()
     else:
         compilation = Compilation(
-            model, description, backend, given.precision, calibration, fixed=given.fixed, tell=print
+            model,
+            description,
+            backend,
+            given.precision,
+            calibration,
+            fixed=given.fixed,
+            batch=given.batch,
+            tell=print,
         )
         judged = given.checkpoint is not None or given.preset is None
         samples = labelled_street(description.input_size, given.judge) if judged and given.judge else []
@@ -144,22 +158,29 @@ def _network(given: argparse.Namespace) -> tuple[DenseMTL, ModelDescription]:
 
 
 def _backend(asked: str, precision: str) -> str:
-    """The backend to compile for; one that cannot be imported is refused before anything is done."""
-    import importlib.util
-
-    libraries = {"onnx": "onnxruntime", "openvino": "openvino", "eager": "torch"}
-    extras = {"onnx": "deploy", "openvino": "openvino", "eager": "eager"}
+    """The backend to compile for; one that this machine cannot build is refused before anything is done."""
     candidates = [name for name in PREFERRED if precision in PRECISIONS[name]] if asked == "auto" else [asked]
-    if not candidates:
-        has = [name for name, known in PRECISIONS.items() if precision in known]
-        raise InputError(f"--backend auto has no {precision}; ask for --backend {' or '.join(has)}")
-    for name in candidates:
-        if importlib.util.find_spec(libraries[name]):
-            return name
-    raise InputError(
-        f"backend {candidates[0]} needs {libraries[candidates[0]]}; install it with: "
-        f"pip install 'densemtl-core[{extras[candidates[0]]}]'"
+    lacking = {name: _lacks(name) for name in candidates}
+    able = [name for name in candidates if not lacking[name]]
+    if asked == "auto" and lacking.get("tensorrt") and torch.cuda.is_available():
+        print(f"auto      not tensorrt: {lacking['tensorrt']}")
+    if able:
+        return able[0]
+    others = [name for name, known in PRECISIONS.items() if precision in known and name not in candidates]
+    advice = f"; {precision} is also of --backend {' or '.join(others)}" if others else ""
+    raise InputError("; ".join(f"backend {name}: {lacks}" for name, lacks in lacking.items()) + advice)
+
+
+def _lacks(backend: str) -> str:
+    """What is missing for a backend, empty where nothing is."""
+    if backend == "tensorrt":
+        return tensorrt.missing()
+    library, extra = {"onnx": ("onnxruntime", "deploy"), "openvino": ("openvino", "openvino")}.get(
+        backend, ("torch", "eager")
     )
+    if importlib.util.find_spec(library):
+        return ""
+    return f"needs {library}; install it with: pip install 'densemtl-core[{extra}]'"
 
 
 def _accuracy(given: argparse.Namespace, compiled: Compiled) -> dict[str, Any]:

@@ -107,7 +107,7 @@ def _without_tail(model: onnx.ModelProto) -> tuple[onnx.ModelProto, list[onnx.No
     Decoding makes infinities and NaNs by design (sky has no depth), of which no range can be read.
     """
     needed: set[str] = set()  # by a node of the network, directly or not
-    tail = []
+    tail: list[onnx.NodeProto] = []
     for node in reversed(model.graph.node):  # in topological order, backwards
         if module_of(node) or needed.intersection(node.output):
             needed.update(node.input)
