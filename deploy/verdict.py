@@ -11,9 +11,9 @@ from deploy.machine import Machine
 
 __all__ = ["Choice", "choose", "inspect_bundle", "runnable"]
 
-# backend to the findings that must be ok
+# backend to the findings that must be ok; building an engine needs torch_tensorrt too
 NEEDS = {
-    "tensorrt": ("torch_tensorrt",),
+    "tensorrt": ("torch", "tensorrt"),
     "onnx": ("onnxruntime",),
     "openvino": ("openvino",),
     "eager": ("torch", "timm"),

@@ -357,7 +357,8 @@ def findings(*ok: str, cuda: bool = False) -> dict[str, Finding]:
 @pytest.mark.parametrize(
     ("found", "candidates"),
     [
-        (findings("torch", "timm", "torch_tensorrt", "onnxruntime", cuda=True), ("tensorrt",)),
+        (findings("torch", "timm", "tensorrt", "onnxruntime", cuda=True), ("tensorrt",)),
+        (findings("torch", "timm", "torch_tensorrt", "onnxruntime", cuda=True), ("onnx",)),
         (findings("torch", "timm", "torch_tensorrt", "onnxruntime"), ("onnx",)),
         (findings("torch", "timm", "onnxruntime", cuda=True), ("onnx",)),
         (findings("torch", "timm", "onnxruntime", "openvino"), ("onnx", "openvino")),
@@ -420,7 +421,7 @@ def test_a_bundles_engines_fit_or_say_why_not(tmp_path, build):
     }
     path = bundle_with(
         tmp_path,
-        {"onnx": EngineInfo("model.onnx", "fp32"), "tensorrt": EngineInfo("model.ep", "fp16", orin)},
+        {"onnx": EngineInfo("model.onnx", "fp32"), "tensorrt": EngineInfo("model.engine", "fp16", orin)},
     )
     here = findings("torch", "timm", "onnxruntime")
     bundle, *engines = inspect_bundle(path, here, build((torch("2.14.1+cpu"),)))
@@ -442,7 +443,7 @@ def test_a_bundles_engines_fit_or_say_why_not(tmp_path, build):
 
 def test_an_engine_fits_the_machine_it_was_made_for(tmp_path, jetson):
     made_for = {"tensorrt": "10.3.0", "gpu": "Orin", "compute_capability": "8.7", "platform": "linux_aarch64"}
-    path = bundle_with(tmp_path, {"tensorrt": EngineInfo("model.ep", "fp16", made_for)})
+    path = bundle_with(tmp_path, {"tensorrt": EngineInfo("model.engine", "fp16", made_for)})
     *_, engine = inspect_bundle(path, examine(jetson), jetson)
     assert engine.ok, engine.detail
 
