@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from densemtl_core.data.cityscapes import TRAIN_IDS
+from densemtl_core.data.class_lists import CITYSCAPES_19, CLASS_LISTS
 from densemtl_core.data.sample import Sample
 from densemtl_core.data.street import StreetWorld
 from densemtl_core.runtime import Predictor
@@ -58,15 +60,30 @@ class Drop:
         return self.lost <= self.allowed
 
 
-def labelled_street(size: tuple[int, int], count: int) -> list[Sample]:
+def labelled_street(size: tuple[int, int], count: int, tasks: Sequence[Task] = ()) -> list[Sample]:
     """Labelled frames that nobody trained on, of the procedural street world's realistic style.
 
     Args:
         size: ``(H, W)``.
         count: how many.
+        tasks: the network's. Class labels are told in its own list; where the street world does not know that list
+            they are left out, and the task is not judged.
     """
     world = StreetWorld(seed=SEED, split="val", size=size, style="real", length=count)
-    return [world[k] for k in range(count)]
+    return [_in_the_lists_of(tasks, world[k]) for k in range(count)]
+
+
+def _in_the_lists_of(tasks: Sequence[Task], sample: Sample) -> Sample:
+    labels = dict(sample.labels)
+    for task in tasks:
+        names = tuple(getattr(task, "class_names", ()))
+        if not names or task.name not in labels or names == CITYSCAPES_19.classes:
+            continue
+        native = labels.pop(task.name)
+        for known in TRAIN_IDS.lists:
+            if CLASS_LISTS[known].classes == names:
+                labels[task.name] = TRAIN_IDS.to(known, strict=False)(native.numpy(), sample.name)
+    return replace(sample, labels=labels)
 
 
 def scores(bundle: Path, backend: str, tasks: Sequence[Task], samples: Sequence[Sample]) -> dict[str, dict[str, float]]:

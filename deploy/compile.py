@@ -13,6 +13,7 @@ import argparse
 import importlib.util
 import json
 import logging
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -124,7 +125,9 @@ def _compile(given: argparse.Namespace) -> int:
             tell=print,
         )
         judged = given.checkpoint is not None or given.preset is None
-        samples = labelled_street(description.input_size, given.judge) if judged and given.judge else []
+        samples = []
+        if judged and given.judge:
+            samples = labelled_street(description.input_size, given.judge, description.tasks)
         compiled = compilation.run(samples, retreat=not given.strict)
     _print_drops(compiled.drops, given.precision)
     if not compiled.passes and not given.allow_accuracy_drop:
@@ -224,6 +227,9 @@ def _print_drops(drops: Sequence[Drop], precision: str) -> None:
         return
     print(f"\n{'task':<12}{'metric':<10}{'fp32':>10}{precision:>10}{'lost':>10}{'allowed':>10}")
     for drop in drops:
+        if math.isnan(drop.before):
+            print(f"{drop.task:<12}{drop.metric:<10} not judged: the street world has no labels for it")
+            continue
         verdict = "" if drop.passes else "  TOO MUCH"
         row = "".join(f"{value:>10.4f}" for value in (drop.before, drop.after, drop.lost, drop.allowed))
         print(f"{drop.task:<12}{drop.metric:<10}{row}{verdict}")

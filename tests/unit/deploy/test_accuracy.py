@@ -6,6 +6,8 @@ import math
 
 import pytest
 
+from densemtl_core.data.class_lists import CITYSCAPES_19, VKITTI_8
+from densemtl_core.models import ModelDescription, build_model
 from densemtl_core.tasks import make_tasks
 from deploy.accuracy import drops, labelled_street, scores
 from deploy.bundling import package
@@ -51,6 +53,29 @@ def test_scores_are_those_of_the_bundle_as_it_runs(model, description, tmp_path)
     assert set(found) == {"semantic", "depth", "normals", "edges"}
     assert 0 <= found["semantic"]["mIoU"] < 0.2  # random weights
     assert found == scores(bundle, "eager", description.tasks, samples)
+
+
+def test_classes_are_told_in_the_networks_own_list():
+    native = labelled_street((64, 96), 1)[0].labels["semantic"]
+    eight = make_tasks(("semantic",), class_names=VKITTI_8.classes)
+    found = labelled_street((64, 96), 1, eight)[0].labels["semantic"]
+    sky = native == CITYSCAPES_19.id("sky")
+    assert sky.any()
+    assert (found[sky] == VKITTI_8.id("sky")).all()
+    assert (found[native == CITYSCAPES_19.id("sidewalk")] == 255).all()
+    foreign = labelled_street((64, 96), 1, make_tasks(("semantic",), class_names=("cat", "dog")))[0]
+    assert "semantic" not in foreign.labels
+    assert "depth" in foreign.labels
+
+
+def test_a_network_of_foreign_classes_is_judged_on_its_other_tasks(tmp_path):
+    tasks = tuple(make_tasks(("semantic", "edges"), class_names=("cat", "dog")))
+    description = ModelDescription("densemtl_edge_s", tasks, (64, 96))
+    bundle = package(build_model("densemtl_edge_s", tasks), description, tmp_path / "cats.bundle").path
+    found = scores(bundle, "eager", tasks, labelled_street((64, 96), 1, tasks))
+    assert math.isnan(found["semantic"]["mIoU"])
+    assert not math.isnan(found["edges"]["macroF1"])
+    assert all(drop.passes for drop in drops(tasks, found, found))
 
 
 def test_labelled_frames_are_not_those_of_training():
