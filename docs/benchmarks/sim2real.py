@@ -60,6 +60,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/sim2real"))
     parser.add_argument("--cache", type=Path, help="folder for rendered frames, shared by all rows")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--finished", action="store_true", help="train nothing: tabulate what is there")
     parser.add_argument("--rows", help="comma-separated; default: all")
     parser.add_argument("--out", type=Path, default=Path("docs/benchmarks/sim2real.json"))
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that differ, in every row")
@@ -73,6 +74,8 @@ def main() -> None:
             settings = read_settings("training/configs/street_to_camvid.yaml", fixed)
             settings.data.cache = str(given.cache) if given.cache else None
             folder = given.runs / title.replace(" ", "_") / f"seed_{seed}"
+            if given.finished and not (folder / "judged.json").is_file():
+                continue
             with claimed(folder, ".sim2real") as ours:
                 if not ours:
                     continue
