@@ -101,7 +101,7 @@ def _compile(given: argparse.Namespace) -> int:
     _print_plan(given, model, description, backend)
     if given.dry_run:
         return 0
-    card = given.card.read_text() if given.card else None
+    card = _card(given.card) if given.card else None
     if given.sign:
         read_private_key(given.sign)  # a bad key is told before the long work, not after it
     calibration = None
@@ -133,8 +133,8 @@ def _compile(given: argparse.Namespace) -> int:
     if not compiled.passes and not given.allow_accuracy_drop:
         lost = ", ".join(drop.task for drop in compiled.drops if not drop.passes)
         print(
-            f"error: {lost} lost more than the gate allows; nothing was written. Calibrate with frames of your own "
-            "camera (--calibration), or accept it: --allow-accuracy-drop",
+            f"error: {lost} lost more than the gate allows; nothing was written. More frames may help, to calibrate "
+            "with (--calibration-frames) and to judge on (--judge); or accept it: --allow-accuracy-drop",
             file=sys.stderr,
         )
         return 1
@@ -144,8 +144,19 @@ def _compile(given: argparse.Namespace) -> int:
     )
     size = sum(f.size for f in bundle.manifest.files.values()) / 1e6
     print(f"written   {given.out}: {size:.1f} MB, weights sha256 {bundle.manifest.sha256[:12]}")
-    _print_latency(given.out, description.input_size, backend)
+    try:
+        _print_latency(given.out, description.input_size, backend)
+    except KeyboardInterrupt:
+        print(f"\ninterrupted: {given.out} is written, only its times are missing", file=sys.stderr)
+        return 130
     return 0
+
+
+def _card(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise InputError(f"--card {file} is not text in UTF-8; give a Markdown file") from None
 
 
 def _network(given: argparse.Namespace) -> tuple[DenseMTL, ModelDescription]:

@@ -78,6 +78,8 @@ def with_target_aspect(settings: Settings) -> Settings:
         return settings
     if settings.data.size is None or settings.data.crop or how.target.crop:
         raise InputError("adaptation.keep_aspect needs data.size, and no crop: whole frames keep their aspect")
+    if min(settings.data.size) < 32:
+        raise InputError(f"data.size is {list(settings.data.size)}; it must be [height, width], at least 32 each")
     frames = open_target(replace(how.target, size=None, frames=[], cache=None), settings.class_list)
     height, width = frames[0].image.shape[-2:]
     size = list(working_size((height, width), (settings.data.size[0], settings.data.size[1]), "aspect"))

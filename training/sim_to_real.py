@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -222,5 +223,7 @@ def _verdict(settings: Settings, out: Path, done: Sequence[Branch]) -> list[Judg
         picture = before_after(networks, frames, settings.class_list, classes, labelled=validation is not None)
         cv2.imwrite(str(out / "panel.png"), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
         log.info("pictures before and after: %s", out / "panel.png")
-        log.info("the adapted network: %s; pack it with: python deploy/compile.py --checkpoint %s", adapted, adapted)
+        checkpoint = shlex.quote(str(adapted))
+        log.info("the adapted network: %s", adapted)
+        log.info("pack it with: python deploy/compile.py --checkpoint %s --out my.bundle", checkpoint)
     return rows

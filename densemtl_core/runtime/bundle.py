@@ -8,6 +8,7 @@ itself must be signed.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import stat
@@ -162,8 +163,7 @@ def write_bundle(
         InputError: the key cannot be used; nothing was written.
     """
     path = Path(path)
-    if path.exists() and not (path / MANIFEST).exists():
-        raise BundleError(f"{path} exists and is no bundle; give another --out or remove it")
+    _require_replaceable(path)
     for name in (MANIFEST, SIGNATURE):
         if name in files:
             raise BundleError(f"{name} cannot be a file of a bundle: it is written here; leave it out")
@@ -182,7 +182,9 @@ def write_bundle(
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
+                os.fchmod(file.fileno(), 0o644)  # whatever the umask: nobody loads what everybody may write
         fresh.chmod(0o755)
+        Bundle(fresh).verify()  # before it takes the old one's place
         # A folder cannot replace a folder in one step: move the old one aside first, and back should the second
         # rename fail.
         old = path.with_name(f".{path.name}.old")
@@ -200,9 +202,25 @@ def write_bundle(
         raise BundleError(f"cannot write the bundle {path}: {error.strerror}; the old one is intact") from None
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
-    bundle = Bundle(path)
-    bundle.verify()
-    return bundle
+    return Bundle(path)
+
+
+def _require_replaceable(path: Path) -> None:
+    """Refuse to replace anything but a bundle with nothing else in it: replacing deletes."""
+    if not path.exists() and not path.is_symlink():
+        return
+    advice = "give another --out or remove it"
+    try:
+        listed = json.loads((path / MANIFEST).read_text())["files"]
+        known = {*listed, MANIFEST, SIGNATURE} if "model.safetensors" in listed else None
+    except (OSError, ValueError, KeyError, TypeError):
+        known = None
+    if known is None:
+        raise BundleError(f"{path} exists and is no bundle; {advice}")
+    others = sorted(entry.name for entry in path.iterdir() if entry.name not in known)
+    if others:
+        more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+        raise BundleError(f"{path} is a bundle that also holds {others[0]}{more}; move that away first, or {advice}")
 
 
 def default_bundle() -> Path:

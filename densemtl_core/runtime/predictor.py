@@ -101,6 +101,7 @@ class Predictor:
         if threads is not None and threads < 1:
             raise InputError(f"threads is {threads}; it must be at least 1")
         opened = Bundle(bundle, public_key)
+        opened.verify()  # all of it: a damaged engine must not pass unnoticed because another one is taken
         self.manifest: Manifest = opened.manifest
         self._engine = open_backend(backend, opened, threads)
         self.backend = self._engine.name

@@ -143,3 +143,21 @@ def test_scores_of_training_travel_with_the_weights(tmp_path):
     out = tmp_path / "mine.bundle"
     assert command.main(["--checkpoint", str(run_folder), "--backend", "eager", "--out", str(out)]) == 0
     assert Bundle(out).manifest.accuracy == scores
+
+
+def test_interrupted_while_timing_it_says_that_the_bundle_is_written(tmp_path, monkeypatch, capsys):
+    out = tmp_path / "mine.bundle"
+
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "_print_latency", interrupted)
+    assert command.main(["--backend", "eager", "--out", str(out)]) == 130
+    assert "is written, only its times are missing" in capsys.readouterr().err
+    Bundle(out).verify()
+
+
+def test_a_card_that_is_no_text_is_one_line(tmp_path, capsys):
+    (tmp_path / "card.bin").write_bytes(b"\xc4\x00\xff")
+    message = error_of(capsys, "--backend", "eager", "--card", str(tmp_path / "card.bin"), "--out", str(tmp_path / "b"))
+    assert "is not text in UTF-8" in message

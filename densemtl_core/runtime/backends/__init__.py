@@ -68,7 +68,7 @@ def open_backend(name: str, bundle: Bundle, threads: int | None = None) -> Backe
         except BundleError as error:
             if name != "auto":
                 raise
-            _log.info("backend %s passed over: %s", choice, error)
+            _log.warning("backend %s passed over: %s", choice, error)
             refusals.append(error)
     if not opened:
         raise refusals[0] if len(refusals) == 1 else BundleError("; ".join(str(error) for error in refusals))

@@ -231,3 +231,42 @@ def test_the_shipped_bundle_is_whole_and_small():
     bundle.verify()
     assert sum(f.size for f in bundle.manifest.files.values()) < 20e6
     assert "README.md" in bundle.manifest.files
+
+
+class TestWhatMayBeReplaced:
+    def write(self, path: Path, bundle: Path) -> Bundle:
+        opened = Bundle(bundle)
+        return write_bundle(path, opened.manifest, {name: opened.read(name) for name in opened.manifest.files})
+
+    def test_somebody_elses_manifest_is_no_bundle(self, bundle, tmp_path):
+        other = tmp_path / "webapp"
+        other.mkdir()
+        (other / "manifest.json").write_text('{"name": "my web app"}')
+        (other / "thesis.txt").write_text("precious")
+        with pytest.raises(BundleError, match="exists and is no bundle"):
+            self.write(other, bundle)
+        assert (other / "thesis.txt").read_text() == "precious"
+
+    def test_notes_in_a_bundle_are_not_deleted_with_it(self, bundle):
+        (bundle / "notes.txt").write_text("precious")
+        with pytest.raises(BundleError, match=r"also holds notes\.txt; move that away first"):
+            self.write(bundle, bundle)
+        assert (bundle / "notes.txt").read_text() == "precious"
+
+    def test_under_any_umask_it_can_be_loaded(self, bundle, tmp_path):
+        before = os.umask(0)
+        try:
+            written = self.write(tmp_path / "open.bundle", bundle)
+        finally:
+            os.umask(before)
+        assert all(file.stat().st_mode & 0o777 == 0o644 for file in written.path.iterdir())
+        written.verify()
+
+
+def test_a_damaged_file_is_told_even_if_no_engine_reads_it(bundle):
+    opened = Bundle(bundle)
+    files = {name: opened.read(name) for name in opened.manifest.files} | {"spare.bin": b"for another machine"}
+    written = write_bundle(bundle, opened.manifest, files)
+    (written.path / "spare.bin").write_bytes(b"for another_machine")
+    with pytest.raises(BundleError, match=r"spare\.bin was changed after the bundle was made"):
+        Predictor(bundle)

@@ -37,3 +37,10 @@ def test_a_crop_would_lose_the_aspect(frames):
     given = [f"adaptation.target.root={frames}", "data.crop=[96,96]"]
     with pytest.raises(InputError, match=r"keep_aspect needs data.size, and no crop"):
         with_target_aspect(read_settings(CONFIG, given))
+
+
+@pytest.mark.parametrize("size", ["[0,0]", "[256,16]"])
+def test_a_size_that_is_none_is_not_made_one(frames, size):
+    given = [f"adaptation.target.root={frames}", f"data.size={size}"]
+    with pytest.raises(InputError, match=r"data\.size is \[.*at least 32 each"):
+        with_target_aspect(read_settings(CONFIG, given))
