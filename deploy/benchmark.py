@@ -34,6 +34,7 @@ from densemtl_core.runtime.backends import BACKENDS
 from deploy.benchmark_report import Report
 from deploy.comparison import compare
 from deploy.conditions import Disturbance, conditions, warning
+from deploy.image_size import image_size
 from deploy.latency import interleaved
 from deploy.lineup import Wanted, line_up
 
@@ -90,8 +91,8 @@ def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
 
 def _benchmark(given: argparse.Namespace, command: str) -> None:
     backends = _checked(given)
-    sizes = [_size("--input", text, 32) for text in given.input] or [INPUT]
-    camera = _size("--camera", given.camera, 1) if given.camera else None
+    sizes = [image_size("--input", text) for text in given.input] or [INPUT]
+    camera = image_size("--camera", given.camera, 1) if given.camera else None
     told = conditions(given.threads)
     with tempfile.TemporaryDirectory(prefix="densemtl-benchmark-") as folder:
         wanted = Wanted(
@@ -144,14 +145,6 @@ def _checked(given: argparse.Namespace) -> list[str]:
             hint = did_you_mean(name, BACKENDS)
             raise InputError(f"--backends has {name!r}, which is none; {hint}known: {', '.join(BACKENDS)}")
     return list(dict.fromkeys(backends))
-
-
-def _size(option: str, text: str, multiple: int) -> tuple[int, int]:
-    parts = text.lower().split("x")
-    if len(parts) != 2 or not all(p.isdigit() and int(p) > 0 and int(p) % multiple == 0 for p in parts):
-        rule = f", both multiples of {multiple}" if multiple > 1 else ""
-        raise InputError(f"{option} is {text!r}; give HEIGHTxWIDTH{rule}, e.g. 256x512")
-    return int(parts[0]), int(parts[1])
 
 
 def _command(arguments: Sequence[str]) -> str:

@@ -37,6 +37,7 @@ from deploy.accuracy import Drop, labelled_street
 from deploy.bundling import package
 from deploy.calibration import COUNT, calibration_set
 from deploy.compilation import PRECISIONS, Compilation, Compiled
+from deploy.image_size import image_size
 from deploy.latency import interleaved, percentiles
 
 __all__ = ["main"]
@@ -160,7 +161,7 @@ def _card(file: Path) -> str:
 
 
 def _network(given: argparse.Namespace) -> tuple[DenseMTL, ModelDescription]:
-    size = _size(given.input) if given.input else None
+    size = image_size("--input", given.input) if given.input else None
     if not given.preset:
         model, description = load_checkpoint(given.checkpoint or default_bundle())
         return model, ModelDescription(description.preset, description.tasks, size or description.input_size)
@@ -213,13 +214,6 @@ def _accuracy(given: argparse.Namespace, compiled: Compiled) -> dict[str, Any]:
         return {"dataset": metrics["dataset"], "scores": metrics["scores"]}
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{file} is damaged ({error!r}); remove it to pack the checkpoint without scores") from None
-
-
-def _size(text: str) -> tuple[int, int]:
-    parts = text.lower().split("x")
-    if len(parts) != 2 or not all(p.isdigit() and int(p) >= 32 and int(p) % 32 == 0 for p in parts):
-        raise InputError(f"--input is {text!r}; give HEIGHTxWIDTH, both multiples of 32, e.g. 256x512")
-    return int(parts[0]), int(parts[1])
 
 
 def _print_plan(given: argparse.Namespace, model: DenseMTL, description: ModelDescription, backend: str) -> None:

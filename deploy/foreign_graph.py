@@ -50,14 +50,11 @@ class ForeignGraph:
             raise InputError(f"--against {file} is no file; give an ONNX file")
         try:
             import onnxruntime
+
+            from densemtl_core.runtime.backends.onnx import session_options
         except ImportError:
             raise InputError("--against needs onnxruntime; install it with: pip install 'densemtl-core[cpu]'") from None
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        # as our own engine has it, or the comparison would be one of settings
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        if threads is not None:
-            options.intra_op_num_threads = threads
+        options = session_options(threads)  # as our own engine has it, or the comparison would be one of settings
         try:
             self._session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # the library raises types of its own for every kind of damage

@@ -11,7 +11,7 @@ from densemtl_core.models import DenseMTL
 from densemtl_core.models.folding import fold_batch_norm
 from densemtl_core.tasks import Task, decode
 
-__all__ = ["INPUT", "DeployedNetwork", "example", "output_names"]
+__all__ = ["INPUT", "DeployedNetwork", "belongs_to", "example", "output_names"]
 
 INPUT = "image"
 """Name of the one input."""
@@ -72,3 +72,8 @@ def example(size: tuple[int, int], batch: int = 1) -> Tensor:
     """Pixels to trace with, ``(batch, H, W, 3)`` uint8."""
     values = torch.arange(batch * size[0] * size[1] * 3) % 256
     return values.to(torch.uint8).view(batch, *size, 3)
+
+
+def belongs_to(module: str, names: Sequence[str]) -> bool:
+    """Whether a module is one of those named, or inside one: ``decoders.depth.merge8`` is inside ``decoders.depth``."""
+    return any(module == name or module.startswith(name + ".") for name in names)

@@ -18,7 +18,7 @@ __all__ = ["LoadedEngine", "load_engines", "with_memory"]
 
 Opened = TypeVar("Opened")
 
-BROUGHT_BY = {"onnx": "onnxruntime", "openvino": "openvino", "eager": "torch", "tensorrt": "torch_tensorrt"}
+BROUGHT_BY = {"onnx": "onnxruntime", "openvino": "openvino", "eager": "torch", "tensorrt": "tensorrt"}
 """Backend to the module whose import the first engine of its kind pays for."""
 
 
@@ -89,14 +89,13 @@ def load_engines(
             continue
         info = manifest.engines.get(predictor.backend)
         file = info.file if info else "model.safetensors"
-        precision = info.precision if info else "fp32"
         engines.append(
             LoadedEngine(
-                name=f"{path.name.removesuffix('.bundle')} {predictor.backend} {precision}",
+                name=f"{path.name.removesuffix('.bundle')} {predictor.backend} {predictor.precision}",
                 predictor=predictor,
                 backend=predictor.backend,
                 device=predictor.device,
-                precision=precision,
+                precision=predictor.precision,
                 file=str((Path(path.name) if random_weights else path) / file),
                 file_bytes=manifest.files[file].size,
                 input_size=manifest.input_size,

@@ -25,7 +25,7 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 
-from deploy.graph import INPUT
+from deploy.graph import INPUT, belongs_to
 from deploy.onnx_export import module_of
 
 __all__ = ["counted", "int8_for_cpu", "int8_for_tensorrt"]
@@ -82,7 +82,7 @@ def _quantised(
     model: onnx.ModelProto, frames: Sequence[NDArray[np.uint8]], keep: Sequence[str], **how: Any
 ) -> onnx.ModelProto:
     network, tail = _without_tail(model)
-    kept = [node.name for node in network.graph.node if _stays(module_of(node), keep)]
+    kept = [node.name for node in network.graph.node if not module_of(node) or belongs_to(module_of(node), keep)]
     with tempfile.TemporaryDirectory(prefix="densemtl-int8-") as folder, _quiet():
         before, after = Path(folder) / "before.onnx", Path(folder) / "after.onnx"
         onnx.save(network, before)
@@ -144,10 +144,6 @@ def _drop_unused(model: onnx.ModelProto) -> None:
     left = [value for value in model.graph.initializer if value.name in read]
     model.graph.ClearField("initializer")
     model.graph.initializer.extend(left)
-
-
-def _stays(module: str, keep: Sequence[str]) -> bool:
-    return not module or any(module == name or module.startswith(name + ".") for name in keep)
 
 
 @contextlib.contextmanager

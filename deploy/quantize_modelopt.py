@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from densemtl_core.errors import InputError
-from deploy.graph import DeployedNetwork
+from deploy.graph import DeployedNetwork, belongs_to
 
 __all__ = ["cpu_export", "quantised", "quantisers"]
 
@@ -54,7 +54,7 @@ def quantised(
     with _quiet(), torch.no_grad():
         # deep copies of its own, because the library edits what it is given
         quantisation.quantize(copied.network, copy.deepcopy(quantisation.INT8_DEFAULT_CFG), read_ranges)
-        quantisation.disable_quantizer(copied.network, lambda name: _begins(name, keep))
+        quantisation.disable_quantizer(copied.network, lambda name: belongs_to(name, keep))
     return copied
 
 
@@ -110,10 +110,6 @@ def _give_operator_a_cpu_kernel(quantisation: Any) -> None:
 
     kernel.of_any_device = True  # type: ignore[attr-defined]
     quantisation.fake_quant_impl = kernel
-
-
-def _begins(name: str, keep: Sequence[str]) -> bool:
-    return any(name == prefix or name.startswith(prefix + ".") for prefix in keep)
 
 
 def _modelopt() -> Any:

@@ -102,6 +102,28 @@ class Bundle:
         for name in self.manifest.files:
             self.read(name)
 
+    def check_network(self) -> None:
+        """Refuse a manifest that names other tasks or classes than the network has, which no engine's file would show.
+
+        Raises:
+            BundleError: they differ, or ``model.json`` is damaged.
+        """
+        origin = f"bundle {self.path}"
+        data = self.read("model.json")
+        try:
+            described = {task["name"]: task for task in json.loads(data)["tasks"]}
+        except (ValueError, KeyError, TypeError) as error:
+            raise BundleError(f"{origin}: model.json is damaged ({error!r}); rebuild the bundle") from None
+        if set(described) != set(self.manifest.tasks):
+            raise BundleError(f"{origin}: manifest.json and model.json name different tasks; rebuild the bundle")
+        for name, task in self.manifest.tasks.items():
+            classes = tuple(described[name].get("class_names", ()))
+            if task.class_names != classes:
+                raise BundleError(
+                    f"{origin}: manifest.json names {len(task.class_names)} classes for task {name!r}, model.json "
+                    f"{len(classes)} (or in another order); rebuild the bundle"
+                )
+
     def _verify_signature(self, manifest: bytes, public_key: str | os.PathLike[str]) -> None:
         if not os.path.lexists(self.path / SIGNATURE):
             raise BundleError(

@@ -88,6 +88,7 @@ def _load(choice: str, bundle: Bundle, threads: int | None) -> Backend:
             f"backend {choice!r} needs {error.name or error}; "
             f"install it with: pip install 'densemtl-core[{EXTRAS.get(choice, choice)}]'"
         ) from error
+    bundle.check_network()
     backend: Backend = module.load(bundle, threads)
     return backend
 

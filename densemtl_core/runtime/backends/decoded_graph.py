@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -10,10 +9,9 @@ from typing import Any
 from numpy.typing import NDArray
 
 from densemtl_core.runtime.backends.base import RunResult, enlarge, fit_pixels, working_size
-from densemtl_core.runtime.bundle import Bundle
 from densemtl_core.runtime.manifest import BundleError, Manifest, OutputInfo
 
-__all__ = ["DecodedGraphBackend", "Infer", "check_classes", "check_declared"]
+__all__ = ["DecodedGraphBackend", "Infer", "check_declared"]
 
 Infer = Callable[[NDArray[Any], Sequence[str]], Sequence[NDArray[Any]]]
 """From pixels ``(1, H, W, 3)`` uint8 and output names to one array ``(1, H, W[, C])`` a name."""
@@ -108,26 +106,4 @@ def check_declared(
             raise BundleError(
                 f"{origin} gives {promised.name!r} as {kind} {list(shape)}; {promised.dtype} with "
                 f"{promised.channels} channels was promised; {REBUILD}"
-            )
-
-
-def check_classes(bundle: Bundle) -> None:
-    """Refuse a manifest that names other tasks or classes than the network has, which no engine's file would show.
-
-    Raises:
-        BundleError: they differ, or ``model.json`` is damaged.
-    """
-    origin = f"bundle {bundle.path}"
-    try:
-        described = {task["name"]: task for task in json.loads(bundle.read("model.json"))["tasks"]}
-    except (ValueError, KeyError, TypeError) as error:
-        raise BundleError(f"{origin}: model.json is damaged ({error!r}); rebuild the bundle") from None
-    if set(described) != set(bundle.manifest.tasks):
-        raise BundleError(f"{origin}: manifest.json and model.json name different tasks; rebuild the bundle")
-    for name, task in bundle.manifest.tasks.items():
-        classes = tuple(described[name].get("class_names", ()))
-        if task.class_names != classes:
-            raise BundleError(
-                f"{origin}: manifest.json names {len(task.class_names)} classes for task {name!r}, model.json "
-                f"{len(classes)} (or in another order); rebuild the bundle"
             )

@@ -88,20 +88,12 @@ def load(bundle: Bundle, threads: int | None) -> EagerBackend:
     origin = f"bundle {bundle.path}"
     description = ModelDescription.from_json(bundle.read("model.json"), origin)
     manifest = bundle.manifest
-    if {t.name for t in description.tasks} != set(manifest.tasks):
-        raise BundleError(f"{origin}: manifest.json and model.json name different tasks; rebuild the bundle")
     for task in description.tasks:
         declared = manifest.tasks[task.name]
         if [(o.name, o.channels, o.dtype) for o in declared.outputs] != [
             (o.name, o.channels, o.dtype) for o in task.outputs()
         ]:
             raise BundleError(f"{origin}: manifest.json and model.json disagree on the outputs of task {task.name!r}")
-        classes = tuple(getattr(task, "class_names", ()))
-        if declared.class_names != classes:
-            raise BundleError(
-                f"{origin}: manifest.json names {len(declared.class_names)} classes for task {task.name!r}, "
-                f"model.json {len(classes)} (or in another order); rebuild the bundle"
-            )
         if declared.camera != task.camera_rule():
             raise BundleError(
                 f"{origin}: manifest.json says camera {dict(declared.camera)} for task {task.name!r}, model.json "

@@ -8,28 +8,21 @@ from typing import Any
 import onnxruntime
 from numpy.typing import NDArray
 
-from densemtl_core.runtime.backends.decoded_graph import DecodedGraphBackend, check_classes, check_declared
+from densemtl_core.runtime.backends.decoded_graph import DecodedGraphBackend, check_declared
 from densemtl_core.runtime.bundle import Bundle
 from densemtl_core.runtime.manifest import BundleError
 
-__all__ = ["load"]
+__all__ = ["load", "session_options"]
 
 ELEMENTS = {"tensor(uint8)": "uint8", "tensor(float)": "float32", "tensor(float16)": "float16"}
 
 
 def load(bundle: Bundle, threads: int | None) -> DecodedGraphBackend:
     """Open the graph and compare it with what the manifest promises."""
-    check_classes(bundle)
     file = bundle.manifest.engines["onnx"].file
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors; warnings speak of graph optimisation, to nobody on a robot
-    if threads is not None:
-        options.intra_op_num_threads = threads
-    # Waiting threads sleep: see `open_backend` on why.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     data = bundle.read(file)
     try:
-        session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(data, session_options(threads), providers=["CPUExecutionProvider"])
     except Exception as error:  # the library raises types of its own for every kind of damage
         reason = str(error).splitlines()[0]
         raise BundleError(
@@ -48,3 +41,18 @@ def load(bundle: Bundle, threads: int | None) -> DecodedGraphBackend:
     height, width = image.shape[1:3]
     fixed = (height, width) if isinstance(height, int) and isinstance(width, int) else None
     return DecodedGraphBackend("onnx", "cpu", infer, bundle.manifest, fixed)
+
+
+def session_options(threads: int | None) -> onnxruntime.SessionOptions:
+    """How every graph is run here.
+
+    Args:
+        threads: CPU threads, None for onnxruntime's own choice.
+    """
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors; warnings speak of graph optimisation, to nobody on a robot
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    # Waiting threads sleep: see `open_backend` on why.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options

@@ -9,7 +9,7 @@ import numpy as np
 import openvino
 from numpy.typing import NDArray
 
-from densemtl_core.runtime.backends.decoded_graph import DecodedGraphBackend, check_classes, check_declared
+from densemtl_core.runtime.backends.decoded_graph import DecodedGraphBackend, check_declared
 from densemtl_core.runtime.bundle import Bundle
 from densemtl_core.runtime.manifest import BundleError
 
@@ -21,7 +21,6 @@ def load(bundle: Bundle, threads: int | None) -> DecodedGraphBackend:
 
     By itself OpenVINO computes in bfloat16 where the CPU has it; here the precision is the manifest's.
     """
-    check_classes(bundle)
     engine = bundle.manifest.engines["openvino"]
     settings: dict[str, Any] = {
         "PERFORMANCE_HINT": "LATENCY",
