@@ -14,7 +14,7 @@ import torch
 
 from deploy.graph import INPUT, DeployedNetwork, example, output_names
 
-__all__ = ["OPSET", "export_onnx", "module_of"]
+__all__ = ["OPSET", "export_onnx", "first_layers", "module_of"]
 
 OPSET = 20
 """Attention stays MatMul and Softmax here; as the Attention operator of 23 not every TensorRT can build it."""
@@ -66,6 +66,17 @@ def module_of(node: onnx.NodeProto) -> str:
             inside = [name for name in names[:-1] if name.startswith("network.")]
             return inside[-1].removeprefix("network.") if inside else ""
     return ""
+
+
+def first_layers(model: onnx.ModelProto, convolutions: int = 3) -> tuple[str, ...]:
+    """Modules of the graph's first convolutions and of what lies between them, in order."""
+    found: dict[str, None] = {}
+    left = convolutions
+    for node in model.graph.node:
+        if left and module_of(node):
+            found[module_of(node)] = None
+            left -= node.op_type == "Conv"
+    return tuple(found)
 
 
 @contextlib.contextmanager

@@ -3,6 +3,9 @@
 Two files come of one network, on purpose. onnxruntime's CPU kernels are fast with unsigned activations and signed
 weights (u8s8), and every operator that can be is quantised; TensorRT accepts symmetric signed values alone and reads
 them around convolutions, where its gain is. Each runs badly, or not at all, where the other belongs.
+
+Both begin at a network that is `conditioned` for rounding: what unequal channels and the bias of rounded weights would
+lose is known before, and costs nothing to avoid.
 """
 
 from __future__ import annotations
@@ -25,10 +28,13 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 
+from deploy.bias_correction import bias_corrected
+from deploy.byte_input import CENTRED, centred, fed_with_bytes
+from deploy.equalisation import equalised
 from deploy.graph import INPUT, belongs_to
 from deploy.onnx_export import module_of
 
-__all__ = ["counted", "int8_for_cpu", "int8_for_tensorrt"]
+__all__ = ["conditioned", "counted", "int8_for_cpu", "int8_for_tensorrt"]
 
 
 class _Frames(CalibrationDataReader):  # type: ignore[misc]  # the library is untyped
@@ -38,6 +44,19 @@ class _Frames(CalibrationDataReader):  # type: ignore[misc]  # the library is un
     def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
         frame = next(self._left, None)
         return None if frame is None else {INPUT: frame[None]}
+
+
+def conditioned(
+    model: onnx.ModelProto, frames: Sequence[NDArray[np.uint8]], keep: Sequence[str] = ()
+) -> onnx.ModelProto:
+    """The same graph with weights that lose least when they are rounded: `equalised`, then `bias_corrected`.
+
+    Args:
+        model: of `deploy.onnx_export.export_onnx`.
+        frames: ``(H, W, 3)`` uint8 each.
+        keep: modules that will be left in floating point.
+    """
+    return bias_corrected(equalised(model, frames), frames, keep)
 
 
 def int8_for_cpu(
@@ -51,7 +70,20 @@ def int8_for_cpu(
         keep: modules left in floating point, by the beginning of their name: ``exchange``, ``decoders.depth``.
             What is around the network (scaling of colours, decoding) always is.
     """
-    return _quantised(model, frames, keep, activation_type=QuantType.QUInt8)
+    fixed: dict[str, Any] = {}
+    bytes_in = centred(model, keep)
+    if bytes_in is not None:
+        model, middle = _without_unused(bytes_in[0]), bytes_in[1]
+        one, zero = np.array(1, np.float32), np.array(middle, np.uint8)
+        fixed[CENTRED] = [{"quant_type": QuantType.QUInt8, "scale": one, "zero_point": zero}]
+    found = _quantised(
+        conditioned(model, frames, keep),
+        frames,
+        keep,
+        activation_type=QuantType.QUInt8,
+        extra_options={"TensorQuantOverrides": fixed},
+    )
+    return _without_unused(fed_with_bytes(found)) if bytes_in is not None else found
 
 
 def int8_for_tensorrt(
@@ -62,12 +94,19 @@ def int8_for_tensorrt(
     The arguments are those of `int8_for_cpu`.
     """
     return _quantised(
-        model,
+        conditioned(model, frames, keep),
         frames,
         keep,
         activation_type=QuantType.QInt8,
         op_types_to_quantize=["Conv"],
-        extra_options={"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False},
+        extra_options={
+            "ActivationSymmetric": True,
+            "WeightSymmetric": True,
+            "QuantizeBias": False,
+            # what comes out of a convolution is rounded after its activation, where the next one reads it: before, half
+            # of a symmetric range goes to values that ReLU throws away
+            "OpTypesToExcludeOutputQuantization": ["Conv"],
+        },
     )
 
 
@@ -123,8 +162,7 @@ def _without_tail(model: onnx.ModelProto) -> tuple[onnx.ModelProto, list[onnx.No
     for field, values in (("node", before), ("output", [kinds[name] for name in wanted])):
         network.graph.ClearField(field)
         getattr(network.graph, field).extend(values)
-    _drop_unused(network)
-    return network, tail
+    return _without_unused(network), tail
 
 
 def _with_tail(quantised: onnx.ModelProto, tail: Sequence[onnx.NodeProto], model: onnx.ModelProto) -> onnx.ModelProto:
@@ -138,12 +176,13 @@ def _with_tail(quantised: onnx.ModelProto, tail: Sequence[onnx.NodeProto], model
     return quantised
 
 
-def _drop_unused(model: onnx.ModelProto) -> None:
-    """Remove constants that no node reads any more."""
+def _without_unused(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Without constants that no node reads any more, in place."""
     read = {name for node in model.graph.node for name in node.input}
     left = [value for value in model.graph.initializer if value.name in read]
     model.graph.ClearField("initializer")
     model.graph.initializer.extend(left)
+    return model
 
 
 @contextlib.contextmanager

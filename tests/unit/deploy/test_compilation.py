@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import onnx
 import pytest
 
 from densemtl_core.errors import InputError
@@ -46,7 +47,13 @@ def scored(monkeypatch, fails_until):
 
 @pytest.mark.parametrize(
     ("enough", "attempts"),
-    [("decoders.depth.final_head", 2), ("exchange", 3), ("decoders.depth", 4), ("nothing", 4)],
+    [
+        ("encoder.backbone.body.conv_stem", 2),
+        ("decoders.depth.final_head", 3),
+        ("exchange", 4),
+        ("decoders.depth", 5),
+        ("nothing", 5),
+    ],
 )
 def test_retreats_step_by_step_and_stops_when_it_is_enough(monkeypatch, tried, model, description, enough, attempts):
     current = scored(monkeypatch, enough)
@@ -66,9 +73,37 @@ def test_retreats_step_by_step_and_stops_when_it_is_enough(monkeypatch, tried, m
     assert found.passes is (enough != "nothing")
     assert found.contents.told["kept_in_floating_point"] == ", ".join(tried[-1])
     assert sum(line.startswith("too far") for line in told) == attempts - (enough != "nothing")
-    if attempts == 4:
+    if attempts == 5:
         assert "decoders.depth" in tried[-1]
         assert "decoders.semantic" not in tried[-1]
+
+
+@pytest.mark.parametrize("accurate", [True, False])
+def test_tensorrts_file_is_judged_by_itself_and_left_out_where_it_loses_too_much(
+    monkeypatch, tried, model, description, exported, accurate
+):
+    other = onnx.ModelProto()
+    other.CopyFrom(exported)
+    other.doc_string = "for TensorRT"
+    monkeypatch.setattr(compilation, "int8_for_tensorrt", lambda model, frames, keep: other)
+    judged: list[str] = []
+
+    def scores(bundle, backend, tasks, samples):
+        judged.append(packed[-1].engines["onnx"].file)
+        bad = judged[-1] == "model.int8-trt.onnx" and not accurate
+        values = {"semantic": "mIoU", "depth": "RMSE", "normals": "mErr", "edges": "macroF1"}
+        return {task: {metric: 2.0 if bad and task == "depth" else 1.0} for task, metric in values.items()}
+
+    packed: list[compilation.Contents] = []
+    monkeypatch.setattr(compilation, "package", lambda *args, contents, **kwargs: packed.append(contents))
+    monkeypatch.setattr(compilation, "scores", scores)
+    told: list[str] = []
+    found = Compilation(model, description, "onnx", "int8", FRAMES, tell=told.append).run([object()])
+    assert judged == ["model.int8-cpu.onnx"] * 2 + ["model.int8-trt.onnx"], "eager, onnxruntime's file, TensorRT's"
+    assert found.passes
+    assert found.contents.engines["onnx"].file == "model.int8-cpu.onnx"
+    assert (found.contents.files.get("model.int8-trt.onnx") == other.SerializeToString()) is accurate
+    assert any(line.startswith("left out  model.int8-trt.onnx: depth RMSE 1 -> 2") for line in told) is not accurate
 
 
 def test_strict_makes_one_attempt(monkeypatch, tried, model, description):
