@@ -25,6 +25,9 @@ from typing import cast
 if __name__ == "__main__":
     # Run as a file, Python looks for imports beside it first; the packages lie one level up.
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
+    from deploy.installed import ROBOT, require
+
+    require("deploy/benchmark.py", ROBOT, "cpu")
 
 import numpy as np
 

@@ -15,6 +15,7 @@ import json
 import logging
 import math
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,28 +23,36 @@ from typing import Any
 if __name__ == "__main__":
     # Run as a file, Python looks for imports beside it first; the packages lie one level up.
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
+    from deploy.installed import COMPILER, require
+
+    require("deploy/compile.py", COMPILER, "deploy")
 
 import numpy as np
 import torch
 
 from densemtl_core.errors import InputError
 from densemtl_core.learning.checkpoint import load_checkpoint
-from densemtl_core.models import PRESETS, DenseMTL, ModelDescription, build_model
+from densemtl_core.models import PRESETS, DenseMTL, ModelDescription
 from densemtl_core.runtime import Predictor, default_bundle
 from densemtl_core.runtime.signature import read_private_key
-from densemtl_core.tasks import make_tasks
 from deploy import tensorrt
 from deploy.accuracy import Drop, labelled_street
+from deploy.agreement import agreement_of, told
 from deploy.bundling import package
-from deploy.calibration import COUNT, calibration_set
+from deploy.calibration import COUNT, CalibrationSet, calibration_set
 from deploy.compilation import PRECISIONS, Compilation, Compiled
+from deploy.held_out import held_out_frames, left_to_calibrate
 from deploy.image_size import image_size
 from deploy.latency import interleaved, percentiles
+from deploy.untrained import untrained_network
 
 __all__ = ["main"]
 
 PREFERRED = ("tensorrt", "onnx", "eager")
 """What ``auto`` compiles for, the first that this machine can; OpenVINO has to be asked for."""
+
+FEW = 16
+"""Labelled frames below which the gate may be passed, or not, by chance."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -99,19 +108,20 @@ def _compile(given: argparse.Namespace) -> int:
         raise InputError(
             f"--batch {given.batch} is for TensorRT engines, at least 1; other graphs take any number of images"
         )
+    if given.judge < 0:
+        raise InputError(f"--judge is {given.judge}; give a number of frames, or 0 to judge nothing")
     _print_plan(given, model, description, backend)
     if given.dry_run:
         return 0
     card = _card(given.card) if given.card else None
+    judged = backend != "eager" and not given.preset and given.judge > 0
+    if judged and given.judge < FEW:
+        print(
+            f"warning: --judge {given.judge} is too few for the gate to mean much: give at least {FEW}", file=sys.stderr
+        )
     if given.sign:
         read_private_key(given.sign)  # a bad key is told before the long work, not after it
-    calibration = None
-    if given.precision == "int8":
-        calibration = calibration_set(given.calibration, description.input_size, count=given.calibration_frames)
-        advice = "; your own camera's frames are better: --calibration PATH" if calibration.synthetic else ""
-        print(f"calibrated on {calibration.source}{advice}")
-    elif given.calibration:
-        raise InputError(f"--calibration {given.calibration} is for --int8; leave it out, or ask for --int8")
+    calibration = _calibration(given, description)
     if backend == "eager":
         compiled = Compiled.nothing()
     else:
@@ -125,12 +135,12 @@ def _compile(given: argparse.Namespace) -> int:
             batch=given.batch,
             tell=print,
         )
-        judged = given.checkpoint is not None or given.preset is None
-        samples = []
-        if judged and given.judge:
-            samples = labelled_street(description.input_size, given.judge, description.tasks)
+        samples = labelled_street(description.input_size, given.judge, description.tasks) if judged else []
         compiled = compilation.run(samples, retreat=not given.strict)
-    _print_drops(compiled.drops, given.precision)
+    _print_drops(compiled.drops, f"{backend} {given.precision}")
+    compared = {}
+    if calibration is not None and not calibration.synthetic and backend != "eager":
+        compared = _compare_on_own_frames(given, calibration, model, description, compiled, backend)
     if not compiled.passes and not given.allow_accuracy_drop:
         lost = ", ".join(drop.task for drop in compiled.drops if not drop.passes)
         print(
@@ -139,7 +149,7 @@ def _compile(given: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         return 1
-    accuracy = _accuracy(given, compiled)
+    accuracy = {**_accuracy(given, compiled), **compared}
     bundle = package(
         model, description, given.out, contents=compiled.contents, accuracy=accuracy, card=card, sign_with=given.sign
     )
@@ -151,6 +161,55 @@ def _compile(given: argparse.Namespace) -> int:
         print(f"\ninterrupted: {given.out} is written, only its times are missing", file=sys.stderr)
         return 130
     return 0
+
+
+def _calibration(given: argparse.Namespace, description: ModelDescription) -> CalibrationSet | None:
+    """Frames for INT8; with one's own, some of them are left for `_compare_on_own_frames`."""
+    if given.precision != "int8":
+        if given.calibration:
+            raise InputError(f"--calibration {given.calibration} is for --int8; leave it out, or ask for --int8")
+        return None
+    count = given.calibration_frames
+    if given.calibration and count > 0:
+        count = left_to_calibrate(given.calibration, count)
+    calibration = calibration_set(given.calibration, description.input_size, count=count)
+    advice = "; your own camera's frames are better: --calibration PATH" if calibration.synthetic else ""
+    print(f"calibrated on {calibration.source}{advice}")
+    return calibration
+
+
+def _compare_on_own_frames(
+    given: argparse.Namespace,
+    calibration: CalibrationSet,
+    model: DenseMTL,
+    description: ModelDescription,
+    compiled: Compiled,
+    backend: str,
+) -> dict[str, Any]:
+    """How far the engine is from fp32 on frames of one's own camera, which have no labels to judge it with.
+
+    Returns:
+        For the manifest's ``accuracy``; nothing where no frame was left.
+    """
+    if compiled.drops:
+        print(
+            "The gate is judged on the street world, whose frames have labels, not on your footage: it tells what INT8 "
+            "costs there."
+        )
+    frames = held_out_frames(given.calibration, calibration.frames, description.input_size)
+    name = Path(given.calibration).name
+    if not frames:
+        print(f"All frames of {name} were calibrated on: give more of them to learn how far INT8 is from fp32 there.\n")
+        return {}
+    with tempfile.TemporaryDirectory(prefix="densemtl-trial-") as folder:
+        trial = Path(folder) / "trial.bundle"
+        package(model, description, trial, contents=compiled.contents)
+        found = agreement_of(trial, backend, description.tasks, frames)
+    print(f"On {len(frames)} frames of {name} that were not calibrated on, {backend} int8 beside eager fp32 (no gate):")
+    for task, figures in found.items():
+        print(f"{task:<12}{', '.join(told(name, value) for name, value in figures.items())}")
+    print()
+    return {"agreement": {"source": name, "frames": len(frames), "with": "eager fp32", "scores": found}}
 
 
 def _card(file: Path) -> str:
@@ -165,11 +224,9 @@ def _network(given: argparse.Namespace) -> tuple[DenseMTL, ModelDescription]:
     if not given.preset:
         model, description = load_checkpoint(given.checkpoint or default_bundle())
         return model, ModelDescription(description.preset, description.tasks, size or description.input_size)
-    torch.manual_seed(0)
-    tasks = make_tasks(("semantic", "depth", "normals", "edges"), num_classes=given.num_classes)
-    model = build_model(given.preset, tasks)
+    network = untrained_network(given.preset, size, given.num_classes)
     print(f"warning: {given.preset} has RANDOM weights: for timing only", file=sys.stderr)
-    return model, ModelDescription(given.preset, tasks, size or (256, 512))
+    return network
 
 
 def _backend(asked: str, precision: str) -> str:
@@ -227,17 +284,18 @@ def _print_plan(given: argparse.Namespace, model: DenseMTL, description: ModelDe
     print(f"bundle    {given.out}{' (dry run: not written)' if given.dry_run else ''}")
 
 
-def _print_drops(drops: Sequence[Drop], precision: str) -> None:
+def _print_drops(drops: Sequence[Drop], engine: str) -> None:
     if not drops:
         return
-    print(f"\n{'task':<12}{'metric':<10}{'fp32':>10}{precision:>10}{'lost':>10}{'allowed':>10}")
+    width = 2 + max(len(engine), len("eager fp32"))
+    print(f"\n{'task':<12}{'metric':<10}{'eager fp32':>{width}}{engine:>{width}}{'lost':>10}{'allowed':>10}")
     for drop in drops:
         if math.isnan(drop.before):
             print(f"{drop.task:<12}{drop.metric:<10} not judged: the street world has no labels for it")
             continue
         verdict = "" if drop.passes else "  TOO MUCH"
-        row = "".join(f"{value:>10.4f}" for value in (drop.before, drop.after, drop.lost, drop.allowed))
-        print(f"{drop.task:<12}{drop.metric:<10}{row}{verdict}")
+        scores = "".join(f"{value:>{width}.4f}" for value in (drop.before, drop.after))
+        print(f"{drop.task:<12}{drop.metric:<10}{scores}{drop.lost:>10.4f}{drop.allowed:>10.4f}{verdict}")
     print()
 
 

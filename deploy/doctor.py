@@ -21,6 +21,7 @@ if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from deploy.finding import Finding
+from deploy.installed import instead
 from deploy.machine import Machine
 from deploy.probes import PROBES, examine
 from deploy.verdict import Choice, choose, inspect_bundle
@@ -59,6 +60,8 @@ def main(arguments: Sequence[str] | None = None, machine: Machine | None = None)
         print(json.dumps(report, indent=2))
     else:
         print(render(list(findings.values()), choice, bundle))
+        if (other := instead("deploy/doctor.py")) and not findings["densemtl"].ok:
+            print(f"\nThis was said of {sys.executable}; of the Python of make setup: {other}")
     return 0 if choice.backend else 1
 
 

@@ -4,15 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from densemtl_core.errors import InputError, did_you_mean
 
-__all__ = ["untrained_bundles"]
+if TYPE_CHECKING:
+    from densemtl_core.models import DenseMTL, ModelDescription
+
+__all__ = ["untrained_bundles", "untrained_network"]
 
 CALIBRATION_FRAMES = 4
 """Of the street world. The ranges of random weights are of no use anyway."""
 
 CLASSES = 19
+SIZE = (256, 512)
+SEED = 0
+
+
+def untrained_network(
+    preset: str, size: tuple[int, int] | None = None, classes: int = CLASSES
+) -> tuple[DenseMTL, ModelDescription]:
+    """A network of all four tasks with random weights, always the same ones.
+
+    Args:
+        preset: a key of `densemtl_core.models.PRESETS`.
+        size: ``(H, W)`` at which it works; None: 256 x 512.
+        classes: of the task ``semantic``.
+
+    Raises:
+        InputError: unknown preset, or a number of classes that cannot be.
+    """
+    import torch  # only here: whoever times finished bundles needs none of it
+
+    from densemtl_core.models import PRESETS, ModelDescription, build_model
+    from densemtl_core.tasks import make_tasks
+
+    if preset not in PRESETS:
+        raise InputError(f"--preset {preset!r} is unknown; {did_you_mean(preset, PRESETS)}known: {', '.join(PRESETS)}")
+    torch.manual_seed(SEED)
+    tasks = make_tasks(("semantic", "depth", "normals", "edges"), num_classes=classes)
+    return build_model(preset, tasks), ModelDescription(preset, tasks, size or SIZE)
 
 
 def untrained_bundles(
@@ -37,12 +68,8 @@ def untrained_bundles(
     Raises:
         InputError: unknown preset, or a library of the compiler is missing.
     """
-    try:  # only here: whoever times finished bundles needs none of it
-        import torch
-
-        from densemtl_core.models import PRESETS, ModelDescription, build_model
+    try:
         from densemtl_core.runtime import EngineInfo
-        from densemtl_core.tasks import make_tasks
         from deploy.bundling import Contents, package
         from deploy.calibration import calibration_set
         from deploy.compilation import Compilation
@@ -51,12 +78,8 @@ def untrained_bundles(
             f"--preset compiles, which needs {error.name or error}; install it with: "
             "pip install 'densemtl-core[deploy]', or give a finished bundle"
         ) from None
-    if preset not in PRESETS:
-        raise InputError(f"--preset {preset!r} is unknown; {did_you_mean(preset, PRESETS)}known: {', '.join(PRESETS)}")
+    model, description = untrained_network(preset, size)
     tell(f"compiling {preset} {size[0]}x{size[1]} {' and '.join(precisions)} with RANDOM weights ...")
-    torch.manual_seed(0)
-    tasks = make_tasks(("semantic", "depth", "normals", "edges"), num_classes=CLASSES)
-    model, description = build_model(preset, tasks), ModelDescription(preset, tasks, size)
     precision = "int8" if "int8" in precisions else "fp32"
     calibration = calibration_set(None, size, count=CALIBRATION_FRAMES) if precision == "int8" else None
     # the graph is the same for both CPU engines; compiled for this one, the bundle names it for both

@@ -77,7 +77,7 @@ def choose(findings: Mapping[str, Finding], bundle: Sequence[Finding] = ()) -> C
 
 
 def inspect_bundle(path: Path, findings: Mapping[str, Finding], machine: Machine) -> list[Finding]:
-    """Open a bundle, verify every byte, and say of each engine whether it fits this machine.
+    """Open a bundle, verify every byte, compare its files, and say of each engine whether it fits this machine.
 
     Returns:
         First the bundle; then, if it is sound, its backends.
@@ -90,17 +90,20 @@ def inspect_bundle(path: Path, findings: Mapping[str, Finding], machine: Machine
     try:
         bundle = Bundle(path)
         bundle.verify()
+        bundle.check_network()
     except (BundleError, OSError) as error:
         return [Finding("bundle", "broken", str(error))]
     manifest = bundle.manifest
     size = sum(info.size for info in manifest.files.values()) / 1e6
-    detail = f"{manifest.name}: {manifest.preset}, {manifest.precision}, {len(manifest.files)} files, {size:.1f} MB"
+    offered = tuple(dict.fromkeys((*manifest.backends, *manifest.engines)))
+    precisions = " and ".join(dict.fromkeys(map(manifest.precision_of, offered))) or "no engine"
+    detail = f"{manifest.name}: {manifest.preset}, {precisions}, {len(manifest.files)} files, {size:.1f} MB"
     signed = "; signed (the signature was not checked)" if (path / "manifest.sig").exists() else ""
     found = [Finding("bundle", "ok", f"{detail}, every hash right{signed}", facts={"sha256": manifest.sha256})]
     reasons = runnable(findings)
-    for backend in dict.fromkeys((*manifest.backends, *manifest.engines)):
+    for backend in offered:
         engine = manifest.engines.get(backend)
-        file, precision = (engine.file, engine.precision) if engine else ("model.safetensors", manifest.precision)
+        file, precision = engine.file if engine else "model.safetensors", manifest.precision_of(backend)
         misfits = [reasons.get(backend, "this doctor does not know it")]
         misfits += [_misfit(k, v, findings, machine) for k, v in (engine.made_for if engine else {}).items()]
         why = "; ".join(filter(None, misfits))

@@ -75,9 +75,13 @@ class Bundle:
                     f"bundle {self.path}: {name} has {self._size(name)} bytes, {MANIFEST} says {info.size}; "
                     f"copy the bundle again or {REBUILD}"
                 )
+        self._right: set[str] = set()
+        self._last: tuple[str, bytes] = ("", b"")
 
     def read(self, name: str) -> bytes:
-        """The verified bytes of a file.
+        """The verified bytes of a file: those that were hashed, however the file changes meanwhile.
+
+        The file last read is kept, because two engines may be made of it; `verify_rest` lets go of it.
 
         Args:
             name: as the manifest lists it.
@@ -85,6 +89,24 @@ class Bundle:
         Raises:
             BundleError: not listed, or its bytes are not those that the manifest promises.
         """
+        if self._last[0] != name:
+            self._last = ("", b"")  # before the next one comes: two large files need not be in memory at once
+            self._last = (name, self._hashed(name))
+        return self._last[1]
+
+    def verify(self) -> None:
+        """Check the bytes of every listed file."""
+        for name in self.manifest.files:
+            self._hashed(name)
+
+    def verify_rest(self) -> None:
+        """Check the bytes of the listed files that nobody has read yet: with those that were read, all are right."""
+        self._last = ("", b"")
+        for name in self.manifest.files:
+            if name not in self._right:
+                self._hashed(name)
+
+    def _hashed(self, name: str) -> bytes:
         info = self.manifest.files.get(name)
         if info is None:
             raise BundleError(f"bundle {self.path} has no {name}; {REBUILD}")
@@ -95,12 +117,8 @@ class Bundle:
                 f"bundle {self.path}: {name} was changed after the bundle was made (sha256 {digest[:12]}..., "
                 f"{MANIFEST} says {info.sha256[:12]}...); copy the bundle again or {REBUILD}"
             )
+        self._right.add(name)
         return data
-
-    def verify(self) -> None:
-        """Check the bytes of every listed file."""
-        for name in self.manifest.files:
-            self.read(name)
 
     def check_network(self) -> None:
         """Refuse a manifest that names other tasks or classes than the network has, which no engine's file would show.

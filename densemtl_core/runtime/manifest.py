@@ -142,6 +142,11 @@ class Manifest:
         """Hash of the weights: the identity of the model."""
         return self.files["model.safetensors"].sha256
 
+    def precision_of(self, backend: str) -> str:
+        """In which a backend computes: its engine's, or ``fp32`` where it runs the weights themselves."""
+        engine = self.engines.get(backend)
+        return engine.precision if engine else "fp32"
+
     def to_json(self) -> str:
         """The text of ``manifest.json``."""
         return json.dumps(dataclasses.asdict(self), indent=2) + "\n"

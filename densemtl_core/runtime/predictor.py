@@ -14,7 +14,7 @@ from densemtl_core.errors import InputError
 from densemtl_core.runtime.backends import open_backend
 from densemtl_core.runtime.bundle import Bundle
 from densemtl_core.runtime.camera import apply_camera, checked_intrinsics, working_focal
-from densemtl_core.runtime.manifest import Manifest, TaskInfo
+from densemtl_core.runtime.manifest import BundleError, Manifest, TaskInfo
 
 __all__ = ["Predictions", "Predictor"]
 
@@ -101,13 +101,17 @@ class Predictor:
         if threads is not None and threads < 1:
             raise InputError(f"threads is {threads}; it must be at least 1")
         opened = Bundle(bundle, public_key)
-        opened.verify()  # all of it: a damaged engine must not pass unnoticed because another one is taken
         self.manifest: Manifest = opened.manifest
+        # An engine is made of bytes that were hashed, so its file is read once ...
         self._engine = open_backend(backend, opened, threads)
+        try:
+            opened.verify_rest()  # ... and damage must not pass unnoticed because another engine was taken
+        except BundleError:
+            self._engine.close()
+            raise
         self.backend = self._engine.name
         self.device = self._engine.device
-        engine = self.manifest.engines.get(self.backend)  # none: the weights themselves
-        self.precision = engine.precision if engine else "fp32"
+        self.precision = self.manifest.precision_of(self.backend)
 
     def warm_up(self, size: tuple[int, int] | None = None, frames: int = 3) -> None:
         """Infer on blank frames, so that the first real one is as fast as the rest.

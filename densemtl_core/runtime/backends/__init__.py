@@ -41,11 +41,11 @@ def open_backend(name: str, bundle: Bundle, threads: int | None = None) -> Backe
 
     Args:
         name: one of `BACKENDS`, or ``auto``.
-        bundle: verified.
+        bundle: whose files are verified as they are read.
         threads: CPU threads, None for the engine's own choice.
 
     Raises:
-        BundleError: unknown backend, or one that this bundle or this machine lacks.
+        BundleError: unknown backend, one that this bundle or this machine lacks, or a bundle that contradicts itself.
     """
     offered = [b for b in BACKENDS if b in bundle.manifest.backends]
     if name != "auto" and name not in BACKENDS:
@@ -58,6 +58,7 @@ def open_backend(name: str, bundle: Bundle, threads: int | None = None) -> Backe
     # spinning thread keeps the one it waits for from running: frames took ten times longer on two busy cores. Read when
     # the engine's library loads, so it must be set before; what the user set stays.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    bundle.check_network()
     refusals: list[BundleError] = []
     opened: list[Backend] = []
     for choice in choices:
@@ -88,7 +89,6 @@ def _load(choice: str, bundle: Bundle, threads: int | None) -> Backend:
             f"backend {choice!r} needs {error.name or error}; "
             f"install it with: pip install 'densemtl-core[{EXTRAS.get(choice, choice)}]'"
         ) from error
-    bundle.check_network()
     backend: Backend = module.load(bundle, threads)
     return backend
 

@@ -11,10 +11,13 @@ from numpy.typing import NDArray
 from densemtl_core.runtime.backends.base import RunResult, enlarge, fit_pixels, working_size
 from densemtl_core.runtime.manifest import BundleError, Manifest, OutputInfo
 
-__all__ = ["DecodedGraphBackend", "Infer", "check_declared"]
+__all__ = ["DecodedGraphBackend", "Infer", "check_declared", "check_self_contained"]
 
 Infer = Callable[[NDArray[Any], Sequence[str]], Sequence[NDArray[Any]]]
 """From pixels ``(1, H, W, 3)`` uint8 and output names to one array ``(1, H, W[, C])`` a name."""
+
+ELSEWHERE = b"\n\x08location\x12"
+"""How an ONNX tensor begins to say in which other file its values are: the key of a pair, and the tag of its value."""
 
 REBUILD = "the file belongs to another network; rebuild the bundle with: python deploy/compile.py"
 
@@ -74,6 +77,25 @@ class DecodedGraphBackend:
 def _outputs_of(manifest: Manifest, tasks: Sequence[str]) -> list[OutputInfo]:
     """The outputs of some tasks, in the manifest's order."""
     return [output for name, task in manifest.tasks.items() if name in tasks for output in task.outputs]
+
+
+def check_self_contained(origin: str, graph: bytes) -> None:
+    """Refuse an ONNX graph whose weights are in another file, which engines open wherever the process happens to be.
+
+    That file would be loaded without a hash. What is written here always has its weights inside.
+
+    Args:
+        origin: bundle and file, for messages.
+        graph: the bytes of the file.
+
+    Raises:
+        BundleError: it names another file.
+    """
+    if ELSEWHERE in graph:
+        raise BundleError(
+            f"{origin} keeps weights in another file, which nothing vouches for; rebuild the bundle with: "
+            "python deploy/compile.py"
+        )
 
 
 def check_declared(

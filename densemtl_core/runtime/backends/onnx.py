@@ -8,7 +8,7 @@ from typing import Any
 import onnxruntime
 from numpy.typing import NDArray
 
-from densemtl_core.runtime.backends.decoded_graph import DecodedGraphBackend, check_declared
+from densemtl_core.runtime.backends.decoded_graph import DecodedGraphBackend, check_declared, check_self_contained
 from densemtl_core.runtime.bundle import Bundle
 from densemtl_core.runtime.manifest import BundleError
 
@@ -21,6 +21,7 @@ def load(bundle: Bundle, threads: int | None) -> DecodedGraphBackend:
     """Open the graph and compare it with what the manifest promises."""
     file = bundle.manifest.engines["onnx"].file
     data = bundle.read(file)
+    check_self_contained(f"bundle {bundle.path}: {file}", data)
     try:
         session = onnxruntime.InferenceSession(data, session_options(threads), providers=["CPUExecutionProvider"])
     except Exception as error:  # the library raises types of its own for every kind of damage

@@ -176,10 +176,12 @@ def test_a_broken_torch_tensorrt_is_reported_and_not_taken(build, code, said):
 
 def test_a_hanging_import_and_what_it_started_are_ended(build, tmp_path):
     code = f"""
-import subprocess, sys
-child = subprocess.Popen([sys.executable, "-S", "-c", "import threading; threading.Event().wait()"])
-open({str(tmp_path / "pid")!r}, "w").write(str(child.pid))
-child.wait()
+import os, signal
+child = os.fork()
+if child:
+    with open({str(tmp_path / "pid")!r}, "w") as file:
+        file.write(str(child))
+signal.pause()
 """
     machine = build((CORE, RUNTIME, ("onnxruntime", "onnxruntime", code)), timeout=2.0)
     finding = probes.probe_onnxruntime(machine)
@@ -454,6 +456,37 @@ def test_a_changed_byte_is_found(tmp_path, build):
     (bundle,) = inspect_bundle(path, findings("onnxruntime"), build())
     assert bundle.state == "broken"
     assert "model.onnx was changed" in bundle.detail
+
+
+def edited(bundle: Path, change) -> Path:
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    change(manifest)
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    return bundle
+
+
+def test_a_manifest_of_other_classes_than_the_networks_is_found(tmp_path, build):
+    path = bundle_with(tmp_path, {"onnx": EngineInfo("model.onnx", "fp32")})
+    edited(path, lambda manifest: manifest["tasks"]["semantic"].update(class_names=["road", "sky"]))
+    (bundle,) = inspect_bundle(path, findings("onnxruntime"), build())
+    assert bundle.state == "broken"
+    assert "names 2 classes for task 'semantic', model.json 19" in bundle.detail
+
+
+def test_the_precision_is_that_in_which_it_runs_here(tmp_path, build):
+    """INT8 was asked for, and nothing of it is in the bundle: the weights run at fp32."""
+    path = edited(bundle_with(tmp_path, {}), lambda manifest: manifest.update(precision="int8"))
+    bundle, eager = inspect_bundle(path, findings("torch", "timm"), build())
+    assert ", fp32, " in bundle.detail
+    assert "int8" not in bundle.detail + eager.detail
+    assert eager.facts["precision"] == "fp32"
+
+
+def test_of_several_precisions_each_is_told(tmp_path, build):
+    path = bundle_with(tmp_path, {"onnx": EngineInfo("model.onnx", "int8")})
+    bundle, eager, engine = inspect_bundle(path, findings("torch", "timm", "onnxruntime"), build())
+    assert "fp32 and int8" in bundle.detail
+    assert (eager.facts["precision"], engine.facts["precision"]) == ("fp32", "int8")
 
 
 # the command ----------------------------------------------------------------------------------------------------------

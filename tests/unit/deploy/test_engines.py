@@ -139,6 +139,18 @@ class TestRefusals:
             Predictor(bundle, backend=backend)
         assert "\n" not in str(caught.value)
 
+    @pytest.mark.parametrize("backend", ENGINES)
+    def test_weights_in_a_file_that_is_not_the_bundles(self, compiled, exported, tmp_path, monkeypatch, backend):
+        """The engines would open it: it lies in the folder in which the process runs."""
+        monkeypatch.chdir(tmp_path)
+        other = onnx.ModelProto()
+        other.CopyFrom(exported)
+        onnx.save_model(other, tmp_path / "model.onnx", save_as_external_data=True, location="weights.bin")
+        assert (tmp_path / "weights.bin").stat().st_size > 1e6
+        bundle = rewritten(compiled, tmp_path / "split.bundle", (tmp_path / "model.onnx").read_bytes())
+        with pytest.raises(BundleError, match=r"model.onnx keeps weights in another file, which nothing vouches for"):
+            Predictor(bundle, backend=backend)
+
     def test_a_byte_changed_after_it_was_made(self, compiled, tmp_path):
         bundle = Path(shutil.copytree(compiled, tmp_path / "tampered.bundle"))
         data = bytearray((bundle / "model.onnx").read_bytes())

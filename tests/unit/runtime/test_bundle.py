@@ -270,3 +270,58 @@ def test_a_damaged_file_is_told_even_if_no_engine_reads_it(bundle):
     (written.path / "spare.bin").write_bytes(b"for another_machine")
     with pytest.raises(BundleError, match=r"spare\.bin was changed after the bundle was made"):
         Predictor(bundle)
+
+
+class TestReadOnce:
+    """What was hashed is what is loaded."""
+
+    @pytest.fixture
+    def opened_files(self, monkeypatch) -> list[str]:
+        """Names of the files whose bytes are read from here on."""
+        names: list[str] = []
+        real = Bundle._open
+
+        def noted(self, name, limit):
+            names.append(name)
+            return real(self, name, limit)
+
+        monkeypatch.setattr(Bundle, "_open", noted)
+        return names
+
+    def test_a_predictor_reads_every_file_once(self, bundle, opened_files):
+        Predictor(bundle)
+        assert sorted(opened_files) == ["manifest.json", "model.json", "model.safetensors"]
+
+    def test_two_engines_of_one_file_read_it_once(self, bundle, opened_files):
+        opened = Bundle(bundle)
+        assert opened.read("model.safetensors") is opened.read("model.safetensors")
+        assert opened_files.count("model.safetensors") == 1
+
+    def test_a_file_that_changes_after_it_was_read_changes_nothing(self, bundle):
+        opened = Bundle(bundle)
+        first = opened.read("model.json")
+        (bundle / "model.json").write_bytes(b" " * len(first))
+        assert opened.read("model.json") == first
+        with pytest.raises(BundleError, match=r"model\.json was changed"):
+            opened.verify()
+        opened.verify_rest()  # nobody reads it again
+
+    def test_a_file_that_changes_between_two_readings_is_refused(self, bundle):
+        opened = Bundle(bundle)
+        opened.verify()
+        weights = bundle / "model.safetensors"
+        weights.write_bytes(bytes(weights.stat().st_size))
+        with pytest.raises(BundleError, match=r"model\.safetensors was changed"):
+            opened.read("model.safetensors")
+
+    def test_with_damage_elsewhere_the_engine_is_freed_again(self, bundle, monkeypatch):
+        freed = []
+        close = "densemtl_core.runtime.backends.eager.EagerBackend.close"
+        monkeypatch.setattr(close, lambda engine: freed.append(engine))
+        opened = Bundle(bundle)
+        files = {name: opened.read(name) for name in opened.manifest.files} | {"spare.bin": b"for another machine"}
+        write_bundle(bundle, opened.manifest, files)
+        (bundle / "spare.bin").write_bytes(b"for another_machine")
+        with pytest.raises(BundleError, match=r"spare\.bin was changed"):
+            Predictor(bundle)
+        assert len(freed) == 1
