@@ -14,7 +14,6 @@ import dataclasses
 import json
 import logging
 import math
-import os
 import shlex
 import sys
 import time
@@ -30,6 +29,7 @@ from rich.table import Table
 from densemtl_core import __version__
 from densemtl_core.errors import InputError
 from densemtl_core.learning.trainer import checkpoints
+from densemtl_core.learning.written_files import UnwritableError, write_whole
 from training.comparison import Comparison, Training, open_folder, read_comparison, stored_comparison
 from training.comparison_table import Outcome, Score, cells, markdown, method_row, set_delta
 from training.network_cost import count, time_interleaved
@@ -134,7 +134,7 @@ def write_table(comparison: Comparison, out: Path, command: str) -> list[list[st
     }
     table = cells(rows, judges)
     _write_json(out / "compare.json", report)
-    (out / "table.md").write_text(markdown(report, table))
+    write_whole(out / "table.md", markdown(report, table))
     return table
 
 
@@ -178,6 +178,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             size = (comparison.data.size[0], comparison.data.size[1])  # type: ignore[index]
             _write_json(out / TIMES, time_interleaved(groups, size, given.time))
         table = write_table(comparison, out, json.loads((out / "command.json").read_text()))
+    except UnwritableError as error:
+        print(f"error: {error}, then the same command goes on", file=sys.stderr)
+        return 2
     except (InputError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -249,9 +252,7 @@ def _public(comparison: Comparison) -> dict[str, Any]:
 
 def _write_json(file: Path, value: Any) -> None:
     """Whole or not at all; what is no number becomes null."""
-    partial = file.with_name(f".{file.name}.{os.getpid()}")  # several processes may write the same
-    partial.write_text(json.dumps(_finite(value), indent=1, ensure_ascii=False) + "\n")
-    partial.replace(file)
+    write_whole(file, json.dumps(_finite(value), indent=1, ensure_ascii=False) + "\n")
 
 
 def _finite(value: Any) -> Any:

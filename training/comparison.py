@@ -12,6 +12,7 @@ import torch
 from omegaconf import MISSING, OmegaConf
 
 from densemtl_core.errors import InputError
+from densemtl_core.learning.written_files import write_whole
 from densemtl_core.models import build_model
 from training.network_cost import Network
 from training.run_folder import flat
@@ -152,10 +153,7 @@ def open_folder(comparison: Comparison, out: Path) -> Comparison:
         comparison = dataclasses.replace(comparison, methods={**before.methods, **comparison.methods})
     elif out.is_dir() and any(out.iterdir()):
         raise InputError(f"--out {out} is not empty and holds no comparison; give another folder")
-    out.mkdir(parents=True, exist_ok=True)
-    partial = out / f".{SETTINGS_FILE}.partial"
-    partial.write_text(OmegaConf.to_yaml(OmegaConf.structured(comparison)))
-    partial.replace(out / SETTINGS_FILE)
+    write_whole(out / SETTINGS_FILE, OmegaConf.to_yaml(OmegaConf.structured(comparison)))
     return comparison
 
 

@@ -24,6 +24,7 @@ from densemtl_core.data.folder import ImageFolder
 from densemtl_core.data.image_files import neighbour_label
 from densemtl_core.data.kitti import Kitti
 from densemtl_core.data.nyudv2 import Nyudv2
+from densemtl_core.data.readable_frames import ReadableFrames
 from densemtl_core.data.rosbag import Rosbag
 from densemtl_core.data.sample import Sample, collate
 from densemtl_core.data.street import StreetWorld
@@ -165,7 +166,10 @@ def _open(
         "labels": tuple(labels),
         "class_list": classes,
     }
-    return source.make(root=data.root, **{n: v for n, v in given.items() if n in accepted}, **options)
+    made = source.make(root=data.root, **{n: v for n, v in given.items() if n in accepted}, **options)
+    if source.labels:
+        return made
+    return ReadableFrames(made, made.broken() if isinstance(made, ImageFolder) else ())
 
 
 def _edge_rule(given: Any) -> EdgeRule:

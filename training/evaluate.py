@@ -29,6 +29,7 @@ from densemtl_core.data.cityscapes import TRAIN_IDS
 from densemtl_core.data.class_lists import CLASS_LISTS, VKITTI_8_IDS, ClassMap, NativeClasses, class_list
 from densemtl_core.data.sample import Sample
 from densemtl_core.errors import InputError
+from densemtl_core.learning.written_files import write_whole
 from densemtl_core.metrics import DepthError, MeanIoU, Metric
 from densemtl_core.runtime import default_bundle
 from densemtl_core.tasks import Task, from_config
@@ -185,8 +186,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _require_place(given.out)
         report = _evaluate(given)
         if given.out:
-            given.out.parent.mkdir(parents=True, exist_ok=True)
-            given.out.write_text(json.dumps(report, indent=1).replace("NaN", "null") + "\n")
+            write_whole(given.out, json.dumps(report, indent=1).replace("NaN", "null") + "\n")
     except (InputError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

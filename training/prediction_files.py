@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 
 from densemtl_core import render
 from densemtl_core.errors import InputError
+from densemtl_core.learning.written_files import write_whole
 from densemtl_core.tasks import Task
+from training.picture_files import png, write_picture
 
 __all__ = ["PredictionFiles"]
 
@@ -77,7 +79,7 @@ class PredictionFiles:
             "frames": self.frames,
             "skipped": self.skipped,
         }
-        _write(self.folder / "predictions.json", (json.dumps(page, indent=1) + "\n").encode())
+        write_whole(self.folder / "predictions.json", json.dumps(page, indent=1) + "\n")
 
     def add(self, name: str, source: str, image: render.Picture, found: Mapping[str, NDArray[Any]]) -> None:
         """Write one picture's predictions.
@@ -91,7 +93,7 @@ class PredictionFiles:
         if self.raw:
             for output in (o for task in self.tasks for o in task.outputs()):
                 for ending, data in _encoded(found[output.name], output.unit).items():
-                    _write(self.folder / output.name / f"{name}{ending}", data)
+                    write_whole(self.folder / output.name / f"{name}{ending}", data)
         if self.panel or self.video is not None:
             cells = [("image", image), *((task.name, task.paint(found[task.name])) for task in self.tasks)]
             height = max(1, round(CELL_WIDTH * image.shape[0] / image.shape[1]))
@@ -103,7 +105,7 @@ class PredictionFiles:
             columns = len(cells) if len(cells) < 4 else -(-len(cells) // 2)
             picture = render.panel(cells, columns, CELL_WIDTH)
             if self.panel:
-                _write(self.folder / "panels" / f"{name}.png", _png(picture))
+                write_picture(self.folder / "panels" / f"{name}.png", picture)
             if self.video is not None:
                 self._film(picture, self.video)
         self.frames.append({"name": name, "source": source, "size": list(image.shape[:2])})
@@ -175,28 +177,11 @@ _STORED = {
 def _encoded(array: NDArray[Any], unit: str) -> dict[str, bytes]:
     """File ending to bytes of one output; depth in metres also as an image."""
     if array.dtype == np.uint8 and array.ndim == 2:
-        return {".png": _png(array)}
+        return {".png": png(array)}
     memory = io.BytesIO()
     np.save(memory, array.astype(np.float32), allow_pickle=False)
     files = {".npy": memory.getvalue()}
     if array.ndim == 2 and unit.startswith("metres"):
         stored = np.nan_to_num(array * DEPTH_UNITS, nan=0.0, posinf=0.0, neginf=0.0).round()
-        files[".16.png"] = _png(np.where(stored > 65535, 0, stored).astype(np.uint16))
+        files[".16.png"] = png(np.where(stored > 65535, 0, stored).astype(np.uint16))
     return files
-
-
-def _png(pixels: NDArray[Any]) -> bytes:
-    done, data = cv2.imencode(".png", pixels[..., ::-1] if pixels.ndim == 3 else pixels)
-    if not done:
-        raise OSError(f"a picture of shape {pixels.shape} cannot be encoded as PNG")
-    return bytes(data)
-
-
-def _write(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".part.{path.name}")
-    try:
-        partial.write_bytes(data)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)

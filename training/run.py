@@ -15,6 +15,7 @@ from densemtl_core.data.sample import Sample
 from densemtl_core.learning.checkpoint import save_checkpoint
 from densemtl_core.learning.evaluation import gather_metrics, judge
 from densemtl_core.learning.trainer import Trainer, read_history
+from densemtl_core.learning.written_files import write_whole
 from densemtl_core.models import DenseMTL, ModelDescription, build_model
 from training.adaptation import make_adaptation, open_target, target_frames
 from training.checks import check_settings
@@ -96,6 +97,8 @@ def run(
             settings.data.dataset,
             settings.run.steps,
         )
+        if settings.adaptation is not None and settings.adaptation.self_training is not None:
+            log.info("believed: how far pseudo-labels of the target count, 0 to 1, mean of pixels and tasks")
 
         def record(figures: Mapping[str, float]) -> None:
             progress.show(figures)
@@ -134,7 +137,7 @@ def run(
             "scores": scores,
             "history": read_history(out),
         }
-        (out / "metrics.json").write_text(json.dumps(report, indent=1).replace("NaN", "null") + "\n")
+        write_whole(out / "metrics.json", json.dumps(report, indent=1).replace("NaN", "null") + "\n")
     return scores
 
 

@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 
 from densemtl_core.errors import InputError
 from densemtl_core.learning.trainer import checkpoints
+from densemtl_core.learning.written_files import write_whole, writing
 from training.provenance import provenance
 from training.settings import Settings
 
@@ -33,8 +34,10 @@ def claimed(folder: Path, name: str) -> Iterator[bool]:
         folder: made if it does not exist.
         name: of the hidden file that is locked; claims of different names do not see each other.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / name, "w") as file:
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        claim = open(folder / name, "w")  # noqa: SIM115  (closed by the next line)
+    with claim as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -80,8 +83,8 @@ def refuse_unfit(out: Path, fresh: bool) -> None:
 
 def write_settings(out: Path, settings: Settings) -> None:
     """Say in the folder with what the run is made, from now on."""
-    (out / CONFIG).write_text(OmegaConf.to_yaml(OmegaConf.structured(settings)))
-    (out / "provenance.json").write_text(json.dumps(provenance(), indent=1) + "\n")
+    write_whole(out / CONFIG, OmegaConf.to_yaml(OmegaConf.structured(settings)))
+    write_whole(out / "provenance.json", json.dumps(provenance(), indent=1) + "\n")
 
 
 def tell_changes(settings: Settings, out: Path) -> None:

@@ -20,20 +20,29 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import cv2
-
 from densemtl_core.errors import InputError, did_you_mean
 from densemtl_core.learning.batch_stream import batch_stream
 from densemtl_core.learning.checkpoint import load_checkpoint
 from densemtl_core.learning.trainer import checkpoints, read_history
+from densemtl_core.learning.written_files import write_whole
 from training.adaptation import make_adaptation, target_frames
 from training.checks import check_settings
 from training.data_settings import DataSettings
 from training.datasets import DATASETS
+from training.picture_files import write_picture
 from training.run import open_training_sets, run
 from training.run_folder import claimed, refuse_unfit
 from training.settings import Settings
-from training.sim_to_real_report import Judged, before_after, judge_row, judging, labelled_frames, report, table
+from training.sim_to_real_report import (
+    Judged,
+    before_after,
+    judge_row,
+    judging,
+    labelled_frames,
+    report,
+    setback,
+    table,
+)
 from training.starting_weights import start_folder
 
 __all__ = ["BRANCHES", "Branch", "branches", "sim_to_real", "validation_of"]
@@ -211,17 +220,19 @@ def _verdict(settings: Settings, out: Path, done: Sequence[Branch]) -> list[Judg
         classes = judging(settings.made_tasks(), validation, classes)[1].classes
     rows = [judge_row(title, folder, validation, classes) for title, folder in folders]
     found = report(rows, settings, validation, classes)
-    (out / REPORT).write_text(json.dumps(found, indent=1).replace("NaN", "null") + "\n")
+    write_whole(out / REPORT, json.dumps(found, indent=1).replace("NaN", "null") + "\n")
     text = table(found)
-    (out / "table.md").write_text(text)
+    write_whole(out / "table.md", text)
     print(text, end="")
+    if warning := setback(found):
+        log.warning("%s", warning)
     adapted = next((folder for title, folder in folders if title == "adapted"), None)
     if adapted is not None:
         before = next((folder for title, folder in folders if title in ("source only", "start")), None)
         networks = {"adapted": adapted} if before is None else {"before": before, "adapted": adapted}
         frames = validation or target_frames(settings)
         picture = before_after(networks, frames, settings.class_list, classes, labelled=validation is not None)
-        cv2.imwrite(str(out / "panel.png"), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+        write_picture(out / "panel.png", picture)
         log.info("pictures before and after: %s", out / "panel.png")
         checkpoint = shlex.quote(str(adapted))
         log.info("the adapted network: %s", adapted)

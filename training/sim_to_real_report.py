@@ -23,11 +23,23 @@ from training.provenance import provenance
 from training.settings import Settings
 from training.trained_network import TrainedNetwork
 
-__all__ = ["BASELINE", "Judged", "before_after", "judge_row", "judging", "labelled_frames", "report", "table"]
+__all__ = [
+    "BASELINE",
+    "Judged",
+    "before_after",
+    "judge_row",
+    "judging",
+    "labelled_frames",
+    "report",
+    "setback",
+    "table",
+]
 
 BASELINE = "source only"
 SHOWN = {"RMSE": ("AbsRel", "AbsRel_median_scaled"), "macroF1": ("odsF",)}
 """Further figures that belong into a table beside a primary one."""
+NOTICED = 0.01
+"""What a figure may be worse by, as a share of itself, before it is told."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +147,10 @@ def _delta(row: Judged, reference: Judged) -> float | None:
 def table(found: Mapping[str, Any]) -> str:
     """The rows as Markdown."""
     if not found["primary"]:
-        return "No labelled frames of the target: nothing is judged. Look at panel.png.\n"
+        return (
+            "No labelled frames of the target: nothing is judged. panel.png shows before and after, but pictures alone "
+            "cannot prove that it is better; twenty labelled frames can (--target-val).\n"
+        )
     columns = [
         (task, name, higher if name == primary else None)
         for task, (primary, higher) in found["primary"].items()
@@ -153,6 +168,33 @@ def table(found: Mapping[str, Any]) -> str:
         lines.append([row["method"], *figures, "-" if row["delta"] is None else f"{row['delta']:+.1f}"])
     rule = ["---", *["---:"] * len(heading), "---:"]
     return "".join(f"| {' | '.join(line)} |\n" for line in (lines[0], rule, *lines[1:]))
+
+
+def setback(found: Mapping[str, Any]) -> str:
+    """A line if the adapted network is worse than what it should improve on, and what to do; else nothing.
+
+    Args:
+        found: of `report`.
+    """
+    rows = {row["method"]: row["scores"] for row in found["rows"]}
+    told = []
+    for reference in (BASELINE, "start"):
+        worse = []
+        for task, (name, higher) in found["primary"].items():
+            before, after = (rows.get(row, {}).get(task, {}).get(name) for row in (reference, "adapted"))
+            if before is None or after is None:
+                continue
+            loss = before - after if higher else after - before
+            if loss > NOTICED * abs(before):
+                worse.append(f"{task} ({name} {before:.3f} -> {after:.3f})")
+        if worse:
+            told.append(f"{reference} in {', '.join(worse)}")
+    if not told:
+        return ""
+    return (
+        f"adapted is WORSE than {'; and than '.join(told)}: keep that network, or try fewer steps or other sections of "
+        "adaptation; docs/sim_to_real.md#when-it-got-worse"
+    )
 
 
 def before_after(

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import cv2
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -22,6 +21,7 @@ from densemtl_core.data.street.export import LAYOUTS, export
 from densemtl_core.data.street.sheet import contact_sheet, sequence_strip
 from densemtl_core.data.street.world import FPS
 from densemtl_core.errors import InputError
+from training.picture_files import png
 
 __all__ = ["main"]
 
@@ -84,7 +84,7 @@ def _picture(given: argparse.Namespace) -> None:
         picture = sequence_strip(given.first, given.frames, given.seed, given.split, size, style, given.fps)
     file = given.sheet or given.strip
     try:
-        file.write_bytes(cv2.imencode(".png", picture[..., ::-1])[1].tobytes())
+        file.write_bytes(png(picture))
     except OSError as error:
         raise InputError(f"{file}: cannot be written ({error.strerror}); give another file") from None
     print(f"{file}: {picture.shape[1]}x{picture.shape[0]} pixels")

@@ -21,6 +21,7 @@ from omegaconf import OmegaConf
 
 from densemtl_core.errors import InputError
 from densemtl_core.learning.trainer import checkpoints
+from densemtl_core.learning.written_files import UnwritableError
 from training.adaptation import with_target_aspect
 from training.checks import check_settings
 from training.run import run
@@ -80,15 +81,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sim_to_real(with_target_aspect(settings), out, given.resume, rows)
         else:
             run(with_target_aspect(settings), out, given.resume)
+    except UnwritableError as error:
+        print(f"error: {error}, then {_further(out)}", file=sys.stderr)
+        return 2
     except (InputError, FloatingPointError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        begun = checkpoints(out) or any(checkpoints(folder) for folder in out.glob("*"))
-        further = f"go on with --resume last --out {out}" if begun else "no checkpoint had been written"
-        print(f"interrupted; {further}", file=sys.stderr)
+        print(f"interrupted; {_further(out)}", file=sys.stderr)
         return 130
     return 0
+
+
+def _further(out: Path) -> str:
+    """How a run that ended early is gone on with."""
+    begun = checkpoints(out) or any(checkpoints(folder) for folder in out.glob("*"))
+    return f"go on with --resume last --out {out}" if begun else "begin again: no checkpoint had been written"
 
 
 def _free_threads(settings: Settings) -> int:

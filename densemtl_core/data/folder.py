@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from densemtl_core.data.image_files import image_names, neighbour_label, read_rgb
+from densemtl_core.data.image_files import glance, image_names, neighbour_label, read_rgb
 from densemtl_core.data.sample import Sample
 from densemtl_core.errors import InputError
 from densemtl_core.geometry import intrinsics_matrix
@@ -76,6 +76,10 @@ class ImageFolder(torch.utils.data.Dataset[Sample]):
             raise InputError(
                 f"image folder: {self.root} has {len(self.files)} images, too few for frames {self.frames}"
             )
+
+    def broken(self) -> list[str]:
+        """What is wrong with which files, as far as a look at each one's ends shows (`image_files.glance`)."""
+        return [fault for file in self.files if (fault := glance(file))]
 
     def __len__(self) -> int:
         return len(self.items)

@@ -19,6 +19,7 @@ from densemtl_core.errors import InputError
 
 __all__ = [
     "IMAGE_SUFFIXES",
+    "glance",
     "image_names",
     "neighbour_label",
     "read_labels",
@@ -30,7 +31,9 @@ __all__ = [
 ]
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
-_PNG = b"\x89PNG\r\n\x1a\n"
+_PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"
+_TAIL = 4096
+"""Bytes of a file's end in which a whole JPEG or PNG says so, padding behind it included."""
 
 
 def _fault(data: bytes) -> str:
@@ -40,7 +43,7 @@ def _fault(data: bytes) -> str:
     """
     if not data:
         return "the file is empty"
-    if data.startswith(b"\xff\xd8") and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
+    if data.startswith(_JPEG) and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
         return "the JPEG ends early"
     if not data.startswith(_PNG):
         return ""
@@ -58,22 +61,57 @@ def _fault(data: bytes) -> str:
     return "the PNG ends early"
 
 
-def _decode(path: Path, flags: int) -> NDArray[Any]:
+def _refused(path: Path, fault: str) -> InputError:
+    return InputError(f"{path}: not a readable image ({fault}); copy the file again")
+
+
+def _unreadable(path: Path, error: OSError) -> InputError:
+    return InputError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions")
+
+
+def _read(path: Path) -> bytes:
     try:
         data = path.read_bytes()
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; unpack the dataset again") from None
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions") from None
-    fault = _fault(data)
-    pixels = None
-    if not fault:
-        try:
-            pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-        except cv2.error:
-            pixels = None
+        raise _unreadable(path, error) from None
+    if fault := _fault(data):
+        raise _refused(path, fault)
+    return data
+
+
+def glance(path: Path) -> str:
+    """What a look at a file's two ends shows to be wrong, in the words in which reading it would refuse; or nothing.
+
+    Quick enough for thousands of files. It finds what is empty or was cut off, not what was damaged in the middle.
+    """
+    try:
+        with open(path, "rb") as file:
+            head = file.read(len(_PNG))
+            file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL))
+            tail = file.read()
+        whole = bool(head)
+        if head.startswith(_JPEG):
+            whole = b"\xff\xd9" in tail
+        elif head == _PNG:
+            whole = b"IEND" in tail
+        if not whole:
+            _read(path)
+    except OSError as error:
+        return str(_unreadable(path, error))
+    except InputError as error:
+        return str(error)
+    return ""
+
+
+def _decode(path: Path, flags: int) -> NDArray[Any]:
+    try:
+        pixels = cv2.imdecode(np.frombuffer(_read(path), np.uint8), flags)
+    except cv2.error:
+        pixels = None
     if pixels is None:
-        raise InputError(f"{path}: not a readable image ({fault or 'OpenCV cannot decode it'}); copy the file again")
+        raise _refused(path, "OpenCV cannot decode it")
     decoded: NDArray[Any] = pixels
     return decoded
 

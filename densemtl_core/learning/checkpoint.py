@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from densemtl_core.errors import InputError
+from densemtl_core.learning.written_files import write_whole
 from densemtl_core.models import DenseMTL, ModelDescription
 
 __all__ = ["load_checkpoint", "save_checkpoint"]
@@ -21,13 +22,13 @@ def save_checkpoint(folder: str | os.PathLike[str], model: DenseMTL, description
 
     Returns:
         The folder.
+
+    Raises:
+        UnwritableError: a file cannot be written.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     for name, data in description.files(model).items():
-        partial = folder / f".{name}.partial"
-        partial.write_bytes(data)
-        partial.replace(folder / name)
+        write_whole(folder / name, data)
     return folder
 
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from densemtl_core.errors import InputError
+from densemtl_core.learning.written_files import writing
 
 __all__ = ["read_state", "write_state"]
 
@@ -34,27 +35,29 @@ def write_state(folder: Path, state: Mapping[str, Any], *, extra: Mapping[str, b
 
     Raises:
         TypeError: a value of another type, with its place.
+        UnwritableError: the disk is full, say; what stood there before still does.
     """
     tensors: dict[str, Tensor] = {}
     tree = _pack(state, "", tensors)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
-        contents = {
-            TENSORS: safetensors.torch.save(tensors),
-            TREE: json.dumps(tree).encode(),
-            **(extra or {}),
-        }
-        for name, data in contents.items():
-            with open(fresh / name, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-        fresh.chmod(0o755)
-        shutil.rmtree(folder, ignore_errors=True)
-        fresh.rename(folder)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+    contents = {
+        TENSORS: safetensors.torch.save(tensors),
+        TREE: json.dumps(tree).encode(),
+        **(extra or {}),
+    }
+    with writing(folder, sum(map(len, contents.values()))):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        try:
+            for name, data in contents.items():
+                with open(fresh / name, "wb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+            fresh.chmod(0o755)
+            shutil.rmtree(folder, ignore_errors=True)
+            fresh.rename(folder)
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
     return folder
 
 

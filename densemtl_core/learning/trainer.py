@@ -32,13 +32,14 @@ from densemtl_core.learning.objective import Objective
 from densemtl_core.learning.optimisation import Optimisation, make_optimiser, set_rates
 from densemtl_core.learning.state_files import random_state, read_state, restore_random_state, write_state
 from densemtl_core.learning.weight_average import WeightAverage
+from densemtl_core.learning.written_files import write_whole, writing
 from densemtl_core.models import DenseMTL
 
 __all__ = ["RunSettings", "Trainer"]
 
 log = logging.getLogger(__name__)
 
-CHECKPOINTS = "checkpoints"
+CHECKPOINTS, HISTORY = "checkpoints", "history.jsonl"
 
 
 # The fields of a batched sample; a wrapper for several processes looks into tuples, but not into a `Sample`.
@@ -330,9 +331,7 @@ class Trainer:
             )
         if self.fabric.is_global_zero:
             kept = [r for r in read_history(self.folder) if r["step"] <= self.step]
-            partial = self.folder / ".history.partial"
-            partial.write_text("".join(json.dumps(r) + "\n" for r in kept))
-            partial.replace(self.folder / "history.jsonl")
+            write_whole(self.folder / HISTORY, "".join(json.dumps(r) + "\n" for r in kept))
         self.fabric.barrier()
 
     def _newest(self) -> tuple[Path, dict[str, Any]]:
@@ -361,9 +360,10 @@ class Trainer:
 
     def _write_record(self, record: Mapping[str, float]) -> None:
         if self.fabric.is_global_zero:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with open(self.folder / "history.jsonl", "a") as file:
-                file.write(json.dumps(dict(record)) + "\n")
+            with writing(self.folder / HISTORY):
+                self.folder.mkdir(parents=True, exist_ok=True)
+                with open(self.folder / HISTORY, "a") as file:
+                    file.write(json.dumps(dict(record)) + "\n")
             self.record(record)
 
 
@@ -400,7 +400,7 @@ def checkpoints(folder: Path) -> list[Path]:
 
 def read_history(folder: Path) -> list[dict[str, float]]:
     """The records of a run folder; a last line that was cut off is left out."""
-    file = folder / "history.jsonl"
+    file = folder / HISTORY
     records: list[dict[str, float]] = []
     for line in file.read_text().splitlines() if file.exists() else []:
         try:

@@ -206,8 +206,11 @@ def test_the_folder_of_a_single_run_is_refused(finished, capsys):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["folder", "video"])
-def test_footage_without_labels_gives_a_network_and_pictures(kind, camera, tmp_path, capsys):
+def test_footage_without_labels_gives_a_network_and_pictures(kind, camera, tmp_path, capsys, caplog):
+    """Of the folder, one frame cannot be read."""
+    caplog.set_level("INFO")
     target = camera
+    broken(camera, 1)
     if kind == "video":
         target = tmp_path / "drive.avi"
         writer = cv2.VideoWriter(str(target), cv2.VideoWriter_fourcc(*"MJPG"), 10, (96, 64))
@@ -217,6 +220,8 @@ def test_footage_without_labels_gives_a_network_and_pictures(kind, camera, tmp_p
     out = tmp_path / "run"
     adapt(out, "--target", str(target), *TINY)
     assert "nothing is judged" in capsys.readouterr().out
+    assert caplog.text.count(f"{camera}/5.jpg: not a readable image") == (kind == "folder")
+    assert caplog.text.count("believed: ") == 1
     assert methods(out) == ["start", "adapted"]
     assert all(row["scores"] == {} and row["delta"] is None for row in found(out)["rows"])
     assert found(out)["judged_on"] is None
@@ -319,8 +324,9 @@ def one_frame(folder: Path) -> None:
         (folder / f"{n}.jpg").unlink()
 
 
-def one_broken(folder: Path) -> None:
-    for n in range(6):
+def broken(folder: Path, count: int = 2) -> None:
+    """The last ones end early, as when a card was pulled out."""
+    for n in range(6 - count, 6):
         whole = (folder / f"{n}.jpg").read_bytes()
         (folder / f"{n}.jpg").write_bytes(whole[: len(whole) // 2])
 
@@ -335,7 +341,8 @@ def other_sizes(folder: Path) -> None:
     [
         (empty, "is an empty folder"),
         (one_frame, "the target has 1 samples, fewer than one batch of 2; lower run.batch or give more"),
-        (one_broken, "not a readable image (the JPEG ends early)"),
+        (broken, "at least 2 of 6 frames cannot be read"),
+        (lambda folder: broken(folder, 6), "not a readable image (the JPEG ends early)"),
         (other_sizes, "images of one batch must be of one size; set data.size"),
     ],
 )

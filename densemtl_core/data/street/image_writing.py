@@ -30,6 +30,8 @@ def write_image(path: Path, pixels: NDArray[Any]) -> None:
         OSError: it cannot be written.
     """
     ordered = pixels if pixels.ndim == 2 else np.ascontiguousarray(pixels[..., ::-1])
-    _, data = cv2.imencode(path.suffix, ordered, [cv2.IMWRITE_JPEG_QUALITY, 95] if path.suffix == ".jpg" else [])
+    done, data = cv2.imencode(path.suffix, ordered, [cv2.IMWRITE_JPEG_QUALITY, 95] if path.suffix == ".jpg" else [])
+    if not done:
+        raise OSError(f"{path}: pixels of shape {pixels.shape} and {pixels.dtype} cannot be encoded")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data.tobytes())
