@@ -12,18 +12,26 @@ from pathlib import Path
 
 import pytest
 
+from training import compare
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / "training/configs/compare_street.yaml"
 TINY = ["run.batch=2", "run.workers=0", "data.size=[64,96]", "data.train=4", "data.validation=2", "run.log_every=1"]
 TINY += ["run.steps=2", "run.checkpoint_every=1", "tasks=[{kind: depth, encoding: log}, normals]"]
 
 
+def arguments(out: Path, *more: str) -> list[str]:
+    return ["--config", str(CONFIG), "--out", str(out), *TINY, *more]
+
+
 def command(out: Path, *more: str) -> list[str]:
-    return [sys.executable, "-m", "training.compare", "--config", str(CONFIG), "--out", str(out), *TINY, *more]
+    return [sys.executable, "-m", "training.compare", *arguments(out, *more)]
 
 
-def run(arguments: list[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, check=False)
+def run(line: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
 def results(out: Path) -> dict[str, dict]:
@@ -31,7 +39,7 @@ def results(out: Path) -> dict[str, dict]:
 
 
 @pytest.mark.slow
-def test_every_method_trains_and_the_table_has_them_all(tmp_path):
+def test_every_method_trains_and_the_table_has_them_all(tmp_path, capsys, caplog):
     out = tmp_path / "compare"
     first = run(command(out, "--seeds", "1", "--time", "2"))
     assert first.returncode == 0, first.stderr
@@ -49,25 +57,25 @@ def test_every_method_trains_and_the_table_has_them_all(tmp_path):
 
     # again, with one seed more: what is done stays as it is
     stamps = {f: f.stat().st_mtime_ns for f in out.glob("runs/*/*/seed_0/*.json")}
-    second = run(command(out, "--seeds", "2", "--only", "multi-task"))
-    assert second.returncode == 0, second.stderr
-    assert "2 runs, 1 of them done" in second.stderr
+    caplog.set_level("INFO")
+    assert compare.main(arguments(out, "--seeds", "2", "--only", "multi-task")) == 0
+    assert "2 runs, 1 of them done" in caplog.text
     assert {f: f.stat().st_mtime_ns for f in stamps} == stamps
     rows = {row["method"]: row for row in json.loads((out / "compare.json").read_text())["rows"]}
     assert rows["multi-task"]["seeds"] == [0, 1]
     assert rows["multi-task"]["tasks"]["depth"]["std"] is not None
 
-    refused = run(command(out, "run.steps=3"))
-    assert refused.returncode == 2
-    assert "was made with run.steps=2, not 3" in refused.stderr
-    assert refused.stderr.count("\n") == 1
+    capsys.readouterr()
+    assert compare.main(arguments(out, "run.steps=3")) == 2
+    refused = capsys.readouterr().err
+    assert "was made with run.steps=2, not 3" in refused
+    assert refused.count("\n") == 1
 
 
 @pytest.mark.slow
 def test_how_fine_attention_has_to_be(tmp_path):
     config = ROOT / "training/configs/compare_attention.yaml"
-    begun = run([sys.executable, "-m", "training.compare", "--config", str(config), "--out", str(tmp_path), *TINY])
-    assert begun.returncode == 0, begun.stderr
+    assert compare.main(["--config", str(config), "--out", str(tmp_path), *TINY]) == 0
     rows = json.loads((tmp_path / "compare.json").read_text())["rows"]
     assert [row["method"] for row in rows] == ["xTAM (32)", "xTAM (8)"]
     assert rows[0]["parameters"] == rows[1]["parameters"]  # the same network, attending at another scale

@@ -239,8 +239,16 @@ def test_bad_input_is_one_line(arguments, text, pictures, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.fixture
+def interruptible():
+    """A shell's background jobs ignore SIGINT, and if the tests are one, what they start would inherit that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.slow
-def test_interrupted_it_leaves_only_complete_files(run_folder, tmp_path):
+def test_interrupted_it_leaves_only_complete_files(run_folder, tmp_path, interruptible):
     folder, out = tmp_path / "many", tmp_path / "out"
     folder.mkdir()
     data = cv2.imencode(".png", np.random.default_rng(0).integers(0, 255, (60, 80, 3), np.uint8))[1].tobytes()
@@ -251,11 +259,14 @@ def test_interrupted_it_leaves_only_complete_files(run_folder, tmp_path):
     process = subprocess.Popen(
         [*command, "--raw", "--video"], cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True
     )
-    while not (out / "panels/0002.png").exists():
-        assert process.poll() is None, process.stderr.read()
-        time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=120)
+    try:
+        while not (out / "panels/0002.png").exists():
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=120)
+    finally:
+        process.kill()
     assert process.returncode == 130
     assert told == f"interrupted; what lies in {out} is complete\n"
     page = json.loads((out / "predictions.json").read_text())

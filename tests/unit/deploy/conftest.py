@@ -8,7 +8,7 @@ import torch
 
 from densemtl_core.models import ModelDescription, build_model
 from densemtl_core.tasks import make_tasks
-from deploy.graph import DeployedNetwork
+from deploy.graph import DeployedNetwork, example, output_names
 from deploy.onnx_export import export_onnx
 
 SIZE = (64, 96)
@@ -16,7 +16,8 @@ SIZE = (64, 96)
 
 @pytest.fixture(scope="session")
 def description() -> ModelDescription:
-    tasks = make_tasks(("semantic", "depth", "normals", "edges"), num_classes=19)
+    # of a network that has learnt nothing inverse depth is beyond its range nearly everywhere: nothing to compare
+    tasks = make_tasks(("semantic", {"kind": "depth", "encoding": "log"}, "normals", "edges"), num_classes=19)
     return ModelDescription("densemtl_edge_s", tuple(tasks), SIZE)
 
 
@@ -28,7 +29,14 @@ def model(description):
 
 @pytest.fixture(scope="session")
 def network(model, description) -> DeployedNetwork:
-    return DeployedNetwork(model, description.tasks).eval()
+    made = DeployedNetwork(model, description.tasks).eval()
+    noise = torch.randint(0, 256, (1, *SIZE, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    for pixels in (example(SIZE), noise):
+        with torch.inference_mode():
+            found = dict(zip(output_names(description.tasks), made(pixels), strict=True))
+        for name in ("depth", "normals"):
+            assert found[name].isfinite().float().mean() > 0.9, f"{name}: too few pixels to compare anything by"
+    return made
 
 
 @pytest.fixture(scope="session")

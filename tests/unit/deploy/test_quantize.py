@@ -8,7 +8,7 @@ import onnxruntime
 import pytest
 
 from deploy.calibration import calibration_set
-from deploy.onnx_export import module_of
+from deploy.onnx_export import first_layers, module_of
 from deploy.quantize import counted, int8_for_cpu, int8_for_tensorrt
 
 
@@ -76,3 +76,26 @@ def test_ranges_come_from_the_frames(exported, frames):
     two = run(int8_for_cpu(exported, frames), frames[0])["edges"]
     exact = run(exported, frames[0])["edges"]
     assert np.abs(one - exact).mean() > 2 * np.abs(two - exact).mean()
+
+
+def test_first_layers_are_those_of_three_convolutions_and_what_lies_between(exported, frames):
+    names = first_layers(exported)
+    assert names[0] == "encoder.backbone.body.conv_stem"
+    assert names[-1] == "encoder.backbone.body.blocks.0.0.conv_pw"
+    assert "encoder.backbone.body.bn1.0" in names, "the activation in between"
+    done, total = counted(int8_for_cpu(exported, frames, names))
+    assert total - done == 3
+
+
+def test_tensorrts_file_computes_about_what_the_network_does(exported, frames):
+    exact, rough = run(exported, frames[0]), run(int8_for_tensorrt(exported, frames), frames[0])
+    assert 0 < np.square(exact["edges"] - rough["edges"]).mean() < 0.02 * np.square(exact["edges"]).mean()
+
+
+def test_tensorrts_file_rounds_after_the_activation_not_before(exported, frames):
+    model = int8_for_tensorrt(exported, frames)
+    convolutions = {node.output[0] for node in model.graph.node if node.op_type == "Conv"}
+    activated = {name for node in model.graph.node if node.op_type in ("Relu", "Clip") for name in node.input}
+    rounded = {node.input[0] for node in model.graph.node if node.op_type == "QuantizeLinear"}
+    assert len(convolutions & activated) > 50
+    assert not convolutions & activated & rounded
