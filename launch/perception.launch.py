@@ -1,7 +1,7 @@
 """Start the perception node for one camera; with ``source`` other than ``camera``, start the camera's stand-in too.
 
 ros2 launch densemtl perception.launch.py image_topic:=/front/image_raw camera_info_topic:=/front/camera_info
-ros2 launch densemtl perception.launch.py source:=street viewer:=rviz
+ros2 launch densemtl perception.launch.py source:=street viewer:=browser
 ros2 launch densemtl perception.launch.py source:=video source_path:=/data/drive.mp4
 
 Only the wiring is here: every default of the node lives in the node and in config/perception.yaml.
@@ -49,7 +49,10 @@ ARGUMENTS = [
         "autostart", default_value="true", choices=["true", "false"], description="Configure and activate the node."
     ),
     DeclareLaunchArgument(
-        "viewer", default_value="none", choices=["none", "rviz", "foxglove"], description="What to look with."
+        "viewer",
+        default_value="none",
+        choices=["none", "browser", "rviz", "foxglove"],
+        description="What to look with; browser = a page on this computer, whose address is printed.",
     ),
     DeclareLaunchArgument(
         "source",
@@ -111,7 +114,17 @@ def replay(given: dict, shared: dict, use_sim_time: bool) -> Node:
 
 
 def viewer(name: str, use_sim_time: bool) -> list:
-    """Start the viewer asked for, which must be installed."""
+    """Start the viewer asked for; all but our own must be installed."""
+    if name == "browser":
+        return [
+            Node(
+                package=PACKAGE,
+                executable="viewer",
+                output="screen",
+                parameters=[{"use_sim_time": use_sim_time}],
+                additional_env=transport_environment(os.environ),
+            )
+        ]
     if name == "rviz":
         layout = PathJoinSubstitution([SHARE, "rviz", "perception.rviz"])
         return [

@@ -14,9 +14,12 @@ setup(
     maintainer="The DenseMTL developers",
     maintainer_email="densemtl@users.noreply.github.com",
     packages=["densemtl_ros"],
+    package_data={"densemtl_ros": ["web/*.html"]},
     # densemtl-core is not named here: rosdep does not know it, and the console scripts would refuse to start with an
     # unmet requirement. docs/ros_node.md says how it is installed.
     install_requires=["setuptools"],
+    # The web server of the viewer; everything else does without.
+    extras_require={"viewer": ["aiohttp>=3.9"]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),
@@ -30,6 +33,7 @@ setup(
         "console_scripts": [
             "perception_node = densemtl_ros.perception_node:main",
             "replay = densemtl_ros.replay_node:main",
+            "viewer = densemtl_ros.viewer:main",
         ],
     },
 )

@@ -91,6 +91,7 @@ def everything(launched):
         ("use_sim_time", "true", {}),
         ("log_level", "debug", {}),
         ("autostart", "false", {}),
+        ("viewer", "browser", {}),
         ("viewer", "rviz", {}),
         ("viewer", "foxglove", {}),
         ("source", "street", {}),
@@ -145,7 +146,8 @@ def test_the_default_parameter_file_is_the_packages_own():
 
 
 def test_executables_are_entry_points_of_the_package():
-    names = {n.executable for n in Launched(source="street").nodes}
+    names = {n.executable for n in Launched(source="street", viewer="browser").nodes}
+    assert len(names) == 3
     entries = dict(re.findall(r'"(\w+) = ([\w.]+:\w+)"', (PACKAGE / "setup.py").read_text()))
     assert names <= set(entries)
     for name in names:
@@ -180,7 +182,7 @@ def test_every_process_of_ours_gets_the_transport(monkeypatch):
     monkeypatch.setattr("densemtl_ros.transport._shared_memory_free", lambda: 2**40)
     for name in ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_BUILTIN_TRANSPORTS"):
         monkeypatch.delenv(name, raising=False)
-    for node in Launched(source="street").nodes:
+    for node in Launched(source="street", viewer="browser").nodes:
         profiles = [v for k, v in node.additional_env.items() if k.endswith("DEFAULT_PROFILES_FILE")]
         assert [Path(p).name for p in profiles] == ["fastdds.xml"]
 
@@ -195,6 +197,10 @@ def test_the_node_starts_itself_so_that_it_also_does_after_a_crash(value):
 
 def test_viewers():
     assert len(Launched(viewer="none").nodes) == 1
+    browser = Launched(viewer="browser", namespace="front", use_sim_time="true").node("viewer")
+    assert (browser.package, browser.output) == ("densemtl", "screen")
+    assert parameters(browser) == {"use_sim_time": True}, "where it listens stays its own default: this computer only"
+    assert browser.namespace is None, "it shows all cameras"
     rviz = Launched(viewer="rviz").node("rviz2")
     layout = recorded.text(rviz.arguments[1], {})
     assert layout == "<share of densemtl>/rviz/perception.rviz"

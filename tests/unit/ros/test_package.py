@@ -65,6 +65,8 @@ def test_the_installed_form_holds_programs_launch_files_and_configuration(tmp_pa
         installed = {path.name: path.read_bytes() for path in (share / folder).glob("*")}
         wanted = {path.name: path.read_bytes() for path in source.iterdir() if path.is_file()}
         assert installed == wanted
-    for program in ("perception_node", "replay"):
+    (page,) = prefix.rglob("densemtl_ros/web/viewer.html")
+    assert page.read_bytes() == (PACKAGE / "densemtl_ros/web/viewer.html").read_bytes()
+    for program in ("perception_node", "replay", "viewer"):
         script = prefix / "lib/densemtl" / program
         assert script.read_text().startswith("#!/usr/bin/env python3")

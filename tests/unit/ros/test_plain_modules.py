@@ -17,6 +17,13 @@ PLAIN = (
     "outputs",
     "parameters",
     "stamp_check",
+    "viewer_access",
+    "viewer_health",
+    "viewer_legend",
+    "viewer_parameters",
+    "viewer_pictures",
+    "viewer_server",
+    "viewer_streams",
     "worker",
 )
 CHECK = """
