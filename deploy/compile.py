@@ -34,6 +34,7 @@ from densemtl_core.errors import InputError
 from densemtl_core.learning.checkpoint import load_checkpoint
 from densemtl_core.models import PRESETS, DenseMTL, ModelDescription
 from densemtl_core.runtime import Predictor, default_bundle
+from densemtl_core.runtime.bundle import require_replaceable
 from densemtl_core.runtime.signature import read_private_key
 from deploy import tensorrt
 from deploy.accuracy import Drop, labelled_street
@@ -110,6 +111,7 @@ def _compile(given: argparse.Namespace) -> int:
         )
     if given.judge < 0:
         raise InputError(f"--judge is {given.judge}; give a number of frames, or 0 to judge nothing")
+    require_replaceable(given.out)  # a place that is taken is told before the long work, not after it
     _print_plan(given, model, description, backend)
     if given.dry_run:
         return 0

@@ -13,6 +13,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 
 import torch
@@ -21,6 +22,7 @@ from torch import Tensor
 from densemtl_core.errors import InputError
 from densemtl_core.learning.checkpoint import load_checkpoint, save_checkpoint
 from densemtl_core.learning.written_files import write_whole
+from densemtl_core.models import ModelDescription
 from training.provenance import provenance
 from training.starting_weights import start_folder
 
@@ -68,8 +70,8 @@ def _average(before: str, after: str, share: float, out: Path) -> None:
     second, description = load_checkpoint(start_folder(after))
     if described.preset != description.preset or described.tasks != description.tasks:
         raise InputError(
-            f"{before} is a {described.preset} of {_names(described.tasks)}, {after} a {description.preset} of "
-            f"{_names(description.tasks)}: between networks that differ, in their tasks' settings too, there is none"
+            f"between networks that differ there is none: {before} is {_differing(described, description)}, {after} is "
+            f"{_differing(description, described)}; give two of one path"
         )
     second.load_state_dict(between(first.state_dict(), second.state_dict(), share))
     save_checkpoint(out, second, description)
@@ -78,8 +80,19 @@ def _average(before: str, after: str, share: float, out: Path) -> None:
     print(f"written   {out}: {share:.0%} of {after}, the rest of {before}")
 
 
-def _names(tasks: Sequence[object]) -> str:
-    return ", ".join(str(getattr(task, "name", task)) for task in tasks)
+def _differing(one: ModelDescription, other: ModelDescription) -> str:
+    """What the one has and the other has not."""
+    told = [one.preset] if one.preset != other.preset else []
+    others = {task.name: task for task in other.tasks}
+    for task in one.tasks:
+        twin = others.get(task.name)
+        own = {field.name: getattr(task, field.name) for field in fields(task)}
+        differing = {k: v for k, v in own.items() if type(twin) is type(task) and getattr(twin, k) != v}
+        if differing:
+            told.append(f"{task.name} with " + ", ".join(f"{k} {v}" for k, v in differing.items()))
+        elif type(twin) is not type(task):
+            told.append(f"of a task {task.name}")
+    return " and ".join(told) or "without these"
 
 
 if __name__ == "__main__":

@@ -145,7 +145,7 @@ def _start(model: DenseMTL, settings: Settings) -> None:
     if settings.encoder_weights:
         load_encoder(model, settings.encoder_weights)
     if settings.start:
-        start_from(model, settings.start)
+        start_from(model, settings.start, settings.made_tasks())
     elif not settings.encoder_weights:
         log.warning("encoder starts from RANDOM weights; pretrained ones (encoder_weights=FILE) learn much faster")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -21,6 +21,7 @@ from densemtl_core.learning.checkpoint import load_checkpoint
 from densemtl_core.models import DenseMTL
 from densemtl_core.models.encoder import Encoder
 from densemtl_core.runtime import default_bundle
+from densemtl_core.tasks import Task
 
 __all__ = ["load_encoder", "load_pretrained", "start_folder", "start_from"]
 
@@ -113,12 +114,13 @@ def start_folder(start: str) -> Path:
     return default_bundle() if start == "shipped" else Path(start)
 
 
-def start_from(model: DenseMTL, start: str) -> None:
+def start_from(model: DenseMTL, start: str, tasks: Sequence[Task] = ()) -> None:
     """Take over the weights of another run's network wherever name and shape agree.
 
     Args:
         model: changed.
         start: a run folder, a bundle, or ``shipped``.
+        tasks: of `model`; a warning tells where what was learnt would mean something else now.
 
     Heads of other class lists, tasks that it did not have: these start at random, and the log says how many.
 
@@ -135,6 +137,13 @@ def start_from(model: DenseMTL, start: str) -> None:
     if not any(name.startswith("encoder.") for name in taken):
         raise InputError(f"start={folder} is a {description.preset}: nothing of its encoder fits this network")
     model.load_state_dict(fitting, strict=False)
+    before = {task.name: task.camera_rule() for task in description.tasks}
+    for task in tasks:
+        if before.get(task.name, task.camera_rule()) != task.camera_rule():
+            log.warning(
+                "%s learnt %s with the camera rule %s, here it has %s: its values mean something else",
+                folder, task.name, before[task.name] or "none", task.camera_rule() or "none",
+            )  # fmt: skip
     rest = sorted({name.rsplit(".", 1)[0] for name in learned if name not in fitting})
     log.info(
         "started from %s: %d of %d tensors%s",

@@ -44,6 +44,8 @@ def load_checkpoint(folder: str | os.PathLike[str]) -> tuple[DenseMTL, ModelDesc
     folder = Path(folder)
     for name in ("model.json", "model.safetensors"):
         if not (folder / name).is_file():
-            raise InputError(f"checkpoint {folder} has no {name}; give the folder that training wrote")
+            inside = sorted(file.parent.name for file in folder.glob(f"*/{name}"))
+            fix = f"it has {', '.join(inside)}: give one of these" if inside else "give the folder that training wrote"
+            raise InputError(f"checkpoint {folder} has no {name}; {fix}")
     description = ModelDescription.from_json((folder / "model.json").read_bytes(), f"checkpoint {folder}")
     return description.build((folder / "model.safetensors").read_bytes(), f"checkpoint {folder}"), description

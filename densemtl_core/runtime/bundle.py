@@ -7,6 +7,7 @@ itself must be signed.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -20,7 +21,7 @@ from pathlib import Path
 from densemtl_core.runtime.manifest import BundleError, FileInfo, Manifest
 from densemtl_core.runtime.signature import SIGNATURE, SIGNATURE_LIMIT, sign, verify
 
-__all__ = ["Bundle", "default_bundle", "write_bundle"]
+__all__ = ["Bundle", "default_bundle", "require_replaceable", "write_bundle"]
 
 MANIFEST = "manifest.json"
 MANIFEST_LIMIT = 1 << 20
@@ -203,7 +204,7 @@ def write_bundle(
         InputError: the key cannot be used; nothing was written.
     """
     path = Path(path)
-    _require_replaceable(path)
+    require_replaceable(path)
     for name in (MANIFEST, SIGNATURE):
         if name in files:
             raise BundleError(f"{name} cannot be a file of a bundle: it is written here; leave it out")
@@ -211,6 +212,7 @@ def write_bundle(
     contents = {**files, MANIFEST: replace(manifest, files=listed).to_json().encode()}
     if sign_with is not None:
         contents[SIGNATURE] = sign(contents[MANIFEST], sign_with)
+    before = "the old one is intact" if path.exists() else "nothing was written"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         fresh = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
@@ -239,13 +241,15 @@ def write_bundle(
             raise
         shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
-        raise BundleError(f"cannot write the bundle {path}: {error.strerror}; the old one is intact") from None
+        needed, free = sum(map(len, contents.values())), shutil.disk_usage(path.parent).free
+        room = f" ({needed / 1e6:.1f} MB are needed, {free / 1e6:.1f} MB free)" if error.errno == errno.ENOSPC else ""
+        raise BundleError(f"cannot write the bundle {path}: {error.strerror}{room}; {before}") from None
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
     return Bundle(path)
 
 
-def _require_replaceable(path: Path) -> None:
+def require_replaceable(path: Path) -> None:
     """Refuse to replace anything but a bundle with nothing else in it: replacing deletes."""
     if not path.exists() and not path.is_symlink():
         return

@@ -1,6 +1,6 @@
 """What INT8 costs the network that ships: scores on the street world, and how near it stays to fp32 on real frames.
 
-    python docs/benchmarks/int8.py --camvid CAMVID/701_StillsRaw_full
+    python docs/benchmarks/int8.py --camvid CAMVID/train --judge 16
 
 Compiles it at its own size and at 256x512, calibrated on the street world (the default) and on real frames of which a
 part is held out to compare on. Everything in the file is what the bundles' manifests say.

@@ -14,7 +14,12 @@ from training.average import main
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
-    for name, tasks in (("one", ["depth"]), ("two", ["depth"]), ("other", ["normals"])):
+    for name, tasks in (
+        ("one", ["depth"]),
+        ("two", ["depth"]),
+        ("other", ["normals"]),
+        ("near", [{"kind": "depth", "canonical_focal": 180.0}]),
+    ):
         torch.manual_seed(len(name) + ord(name[0]))
         made = make_tasks(tasks)
         model = build_model("densemtl_edge_s", made)
@@ -39,7 +44,14 @@ def test_every_value_is_the_mean_of_both(runs, tmp_path, share):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["one", "other", "--out", "new"], "between networks that differ"),
+        (
+            ["one", "other", "--out", "new"],
+            "one is of a task depth, other is of a task normals; give two of one path",
+        ),
+        (
+            ["one", "near", "--out", "new"],
+            "one is depth with canonical_focal 0.0, near is depth with canonical_focal 180.0",
+        ),
         (["one", "two", "--share", "1.5", "--out", "new"], "--share is 1.5; give a number from 0"),
         (["one", "two", "--out", "one"], "exists already"),
         (["one", "none", "--out", "new"], "has no model.json"),

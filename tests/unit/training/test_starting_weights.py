@@ -9,10 +9,12 @@ import safetensors.torch
 import torch
 
 from densemtl_core.errors import InputError
-from densemtl_core.learning.checkpoint import save_checkpoint
+from densemtl_core.learning.checkpoint import load_checkpoint, save_checkpoint
 from densemtl_core.models import ModelDescription, build_model
+from densemtl_core.runtime import default_bundle
 from densemtl_core.tasks import make_tasks
 from training import starting_weights
+from training.settings import read_settings
 from training.starting_weights import load_encoder, start_from
 
 
@@ -83,3 +85,22 @@ def test_a_run_of_another_architecture_is_refused(tmp_path):
 def test_no_run_there(tmp_path):
     with pytest.raises(InputError, match=r"has no model\.json"):
         start_from(build_model("densemtl_edge_s", ("depth",)), str(tmp_path))
+
+
+def test_another_camera_rule_is_told(tmp_path, caplog):
+    old = make_tasks([{"kind": "depth", "canonical_focal": 180.0}])
+    save_checkpoint(tmp_path, build_model("densemtl_edge_s", old), ModelDescription("densemtl_edge_s", old, (64, 96)))
+    new = make_tasks(["depth"])
+    model = build_model("densemtl_edge_s", new)
+    start_from(model, str(tmp_path), old)
+    assert "camera rule" not in caplog.text
+    start_from(model, str(tmp_path), new)
+    assert "learnt depth with the camera rule {'focal': 180.0" in caplog.text
+
+
+def test_adapting_to_footage_keeps_the_camera_rule_of_what_ships():
+    _, description = load_checkpoint(default_bundle())
+    shipped = {task.name: task.camera_rule() for task in description.tasks}
+    for name in ("sim_to_footage", "street_to_camvid"):
+        tasks = read_settings(f"training/configs/{name}.yaml", []).made_tasks()
+        assert {task.name: task.camera_rule() for task in tasks} == shipped, name
