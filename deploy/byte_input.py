@@ -12,11 +12,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import numpy_helper
 
 from deploy.bias_correction import with_biases
 from deploy.graph import INPUT, belongs_to
-from deploy.onnx_export import module_of
+from deploy.onnx_export import groups_of, module_of
 
 __all__ = ["CENTRED", "centred", "fed_with_bytes"]
 
@@ -90,15 +90,10 @@ def _chain(
         found.append(following[0])
         name = following[0].output[0]
     subtract, divide, convolution = found[2:]
-    groups = helper.get_node_attr_value(convolution, "group") if _has(convolution, "group") else 1
     constant = {subtract.input[1], divide.input[1], *convolution.input[1:]} <= {*values}
-    if groups != 1 or not constant:
+    if groups_of(convolution) != 1 or not constant:
         return None
     return subtract, divide, convolution
-
-
-def _has(node: onnx.NodeProto, attribute: str) -> bool:
-    return any(entry.name == attribute for entry in node.attribute)
 
 
 def _only(nodes: Sequence[onnx.NodeProto], wanted: Callable[[onnx.NodeProto], bool]) -> onnx.NodeProto:

@@ -25,22 +25,23 @@ def means(
         tensors: names of values ``(B, C, H, W)`` in it.
         frames: ``(H, W, 3)`` uint8 each.
     """
-    return {name: found.mean(axis=0) for name, found in _reduced(model, tensors, frames, "ReduceMean").items()}
+    return {name: found.mean(axis=0) for name, found in _reduced(model, tensors, frames, ["ReduceMean"]).items()}
 
 
 def largest_magnitudes(
     model: onnx.ModelProto, tensors: Sequence[str], frames: Sequence[NDArray[np.uint8]]
 ) -> dict[str, NDArray[np.float64]]:
     """Tensor to the largest magnitude ``(C,)`` that each of its channels reaches in any frame; arguments as `means`."""
-    top = _reduced(model, tensors, frames, "ReduceMax")
-    bottom = _reduced(model, tensors, frames, "ReduceMin")
-    return {name: np.maximum(np.abs(top[name]), np.abs(bottom[name])).max(axis=0) for name in tensors}
+    return {name: found.max(axis=0) for name, found in _reduced(model, tensors, frames, ["Abs", "ReduceMax"]).items()}
 
 
 def _reduced(
-    model: onnx.ModelProto, tensors: Sequence[str], frames: Sequence[NDArray[np.uint8]], operator: str
+    model: onnx.ModelProto, tensors: Sequence[str], frames: Sequence[NDArray[np.uint8]], operators: Sequence[str]
 ) -> dict[str, NDArray[np.float64]]:
-    """Tensor to one value a frame and channel, ``(N, C)``; reduced inside the graph, or it would fill the memory."""
+    """Tensor to one value a frame and channel, ``(N, C)``; reduced inside the graph, or it would fill the memory.
+
+    The last operator reduces; those before it work on each element.
+    """
     if not tensors:
         return {}
     probe = onnx.ModelProto()
@@ -49,8 +50,11 @@ def _reduced(
     axes = numpy_helper.from_array(np.array([0, 2, 3]), "densemtl_axes")
     probe.graph.initializer.append(axes)
     for number, name in enumerate(tensors):
-        reduced = f"densemtl_reduced_{number}"
-        probe.graph.node.append(helper.make_node(operator, [name, axes.name], [reduced], keepdims=0))
+        source, reduced = name, f"densemtl_reduced_{number}"
+        for operator in operators[:-1]:
+            probe.graph.node.append(helper.make_node(operator, [source], [f"densemtl_{operator}_{number}"]))
+            source = f"densemtl_{operator}_{number}"
+        probe.graph.node.append(helper.make_node(operators[-1], [source, axes.name], [reduced], keepdims=0))
         probe.graph.output.append(helper.make_tensor_value_info(reduced, onnx.TensorProto.FLOAT, None))
     session = onnxruntime.InferenceSession(probe.SerializeToString(), providers=["CPUExecutionProvider"])
     found = [session.run(None, {INPUT: frame[None]}) for frame in frames]

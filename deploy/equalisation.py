@@ -21,6 +21,7 @@ from onnx import numpy_helper
 
 from deploy.channel_statistics import largest_magnitudes
 from deploy.graph import DeployedNetwork
+from deploy.onnx_export import groups_of
 
 __all__ = ["equalised", "take_weights"]
 
@@ -103,9 +104,8 @@ def _pairs(model: onnx.ModelProto, weights: dict[str, onnx.TensorProto]) -> Iter
 def _depthwise(node: onnx.NodeProto, values: str, weights: dict[str, onnx.TensorProto]) -> bool:
     if node.op_type != "Conv" or node.input[0] != values or node.input[1] not in weights:
         return False
-    groups = next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)
     out, of_each = weights[node.input[1]].dims[:2]
-    return bool(groups == out and of_each == 1)
+    return bool(groups_of(node) == out and of_each == 1)
 
 
 def _scale(value: onnx.TensorProto, factor: NDArray[np.float64]) -> None:

@@ -14,7 +14,7 @@ import torch
 
 from deploy.graph import INPUT, DeployedNetwork, example, output_names
 
-__all__ = ["OPSET", "export_onnx", "first_layers", "module_of"]
+__all__ = ["OPSET", "export_onnx", "first_layers", "groups_of", "module_of"]
 
 OPSET = 20
 """Attention stays MatMul and Softmax here; as the Attention operator of 23 not every TensorRT can build it."""
@@ -66,6 +66,11 @@ def module_of(node: onnx.NodeProto) -> str:
             inside = [name for name in names[:-1] if name.startswith("network.")]
             return inside[-1].removeprefix("network.") if inside else ""
     return ""
+
+
+def groups_of(convolution: onnx.NodeProto) -> int:
+    """Into how many groups a convolution parts its channels."""
+    return next((attribute.i for attribute in convolution.attribute if attribute.name == "group"), 1)
 
 
 def first_layers(model: onnx.ModelProto, convolutions: int = 3) -> tuple[str, ...]:
