@@ -23,7 +23,7 @@ from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image
 
 RELIABLE = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
-TIMEOUT = 15.0
+TIMEOUT = 30.0
 
 
 def picture(height: int = 48, width: int = 64, seed: int = 0) -> np.ndarray:

@@ -7,10 +7,10 @@ import subprocess
 import sys
 import tempfile
 
-# Read when rclpy is imported for the first time: two runs in one domain would hear each other.
-os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 100)
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 os.environ["ROS_LOG_DIR"] = tempfile.mkdtemp(prefix="ros_log_")
+
+from itertools import count
 
 import pytest
 
@@ -29,6 +29,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if str(item.path).startswith(here):
             item.add_marker(pytest.mark.ros)
+
+
+_DOMAINS = count(os.getpid())
+
+
+@pytest.fixture(autouse=True)
+def domain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give each test a domain of its own, read by every `rclpy.init` and inherited by processes.
+
+    Two runs in one domain hear each other, and so do two tests: for some seconds the nodes of the last one, killed
+    ones above all, are still discovered under the names that the next one uses, and a service whose two halves are
+    not counted alike never becomes ready.
+    """
+    monkeypatch.setenv("ROS_DOMAIN_ID", str(1 + next(_DOMAINS) % 100))
 
 
 @pytest.fixture
