@@ -13,6 +13,7 @@ import onnx
 import torch
 
 from deploy.graph import INPUT, DeployedNetwork, example, output_names
+from deploy.late_enlarging import enlarged_late
 
 __all__ = ["OPSET", "export_onnx", "first_layers", "groups_of", "module_of"]
 
@@ -54,7 +55,7 @@ def export_onnx(network: DeployedNetwork, size: tuple[int, int], *, fixed: bool 
         )
     if exported is None:
         raise RuntimeError("torch.onnx.export gave no program")
-    return exported.model_proto
+    return enlarged_late(exported.model_proto)
 
 
 def module_of(node: onnx.NodeProto) -> str:
