@@ -10,7 +10,7 @@ import pytest
 from camera_rig import RELIABLE, as_array, picture
 from fake_predictor import FakePredictor, expected
 from rclpy.serialization import serialize_message
-from sensor_msgs.msg import CompressedImage
+from sensor_msgs.msg import CameraInfo, CompressedImage, RegionOfInterest
 
 SECOND = 1_000_000_000
 
@@ -47,19 +47,48 @@ def with_fields(**fields):
     return change
 
 
+def missing(rows):
+    """Without the last rows of its data."""
+
+    def change(m):
+        m.data = m.data[: len(m.data) - rows * m.step]
+
+    return change
+
+
+def both(*changes):
+    def change(m):
+        for one in changes:
+            one(m)
+
+    return change
+
+
+# Changes to a good 64 x 48 rgb8 frame, and the reason; the whole table is in tests/unit/ros/test_malformed_frames.py.
 MALFORMED = {
     "data shorter than height x step": (short, "data_short"),
     "no data": (empty, "data_short"),
+    "last row missing": (missing(1), "data_short"),
+    "rows padded in step alone": (with_fields(step=256), "data_short"),
+    "step as large as it goes": (with_fields(step=2**32 - 1), "data_short"),
+    "16 bit with 8 bit of data": (with_fields(encoding="rgb16", step=384), "data_short"),
+    "nv12 without colours": (both(with_fields(encoding="nv12"), missing(1)), "data_short"),
     "step zero": (with_fields(step=0), "step"),
     "step too small": (with_fields(step=64 * 3 - 1), "step"),
+    "step of 8 bit for big-endian 16": (with_fields(encoding="bgr16", is_bigendian=1), "step"),
     "unknown encoding": (with_fields(encoding="h264"), "encoding"),
     "no encoding": (with_fields(encoding=""), "encoding"),
-    "big-endian 16 bit": (with_fields(encoding="mono16", is_bigendian=1), "encoding"),
+    "endless encoding": (with_fields(encoding="x" * 100_000), "encoding"),
+    "encoding that writes to a terminal": (with_fields(encoding="rgb8\n\x1b[2J"), "encoding"),
+    "a depth image": (with_fields(encoding="16UC1"), "encoding"),
     "zero width": (with_fields(width=0), "size_zero"),
     "zero height": (with_fields(height=0), "size_zero"),
     "huge": (with_fields(width=2**32 - 1, height=2**32 - 1), "size_huge"),
+    "pixels that are zero in 32 bit": (with_fields(width=2**16, height=2**16), "size_huge"),
+    "endlessly high": (with_fields(width=1, height=2**32 - 1), "size_huge"),
     "odd width in 4:2:2": (with_fields(encoding="uyvy", width=63), "size_odd"),
     "odd height in 4:2:0": (with_fields(encoding="nv12", height=47), "size_odd"),
+    "mosaic of one cell": (with_fields(encoding="bayer_rggb8", width=2, height=2), "size_small"),
 }
 
 
@@ -81,9 +110,9 @@ def test_every_malformed_frame_is_counted_and_the_next_good_one_is_right(start_r
     assert len(rig.received["depth/image"]) == len(MALFORMED) + 1, "nothing may be published for a rejected frame"
     report = rig.node.diagnose()
     assert report.level == 1
-    assert "data_short 2" in report.message
+    assert "data_short 7" in report.message
     # The same reaches a person through /diagnostics.
-    rig.until(lambda: any("data_short 2" in s.message and s.level == b"\1" for s in rig.statuses), "the warning status")
+    rig.until(lambda: any("data_short 7" in s.message and s.level == b"\1" for s in rig.statuses), "the warning status")
 
 
 def test_bytes_that_are_no_message_harm_nothing(start_rig):
@@ -146,33 +175,91 @@ def compressed(rig, data: bytes, stamp: int = 42) -> CompressedImage:
     return message
 
 
-def test_compressed_frames_good_and_corrupt(start_rig):
+IMAGE = picture()
+PNG, JPEG = (cv2.imencode(kind, np.ascontiguousarray(IMAGE[..., ::-1]))[1].tobytes() for kind in (".png", ".jpg"))
+FRAME, SCAN, END = JPEG.index(b"\xff\xc0"), JPEG.index(b"\xff\xda"), b"\xff\xd9"
+COMPRESSED = {
+    "no data": (b"", "data_short"),
+    "no image at all": (b"no image at all", "encoding"),
+    "compressedDepth": (bytes(12) + PNG, "encoding"),
+    "jpeg: half": (JPEG[: len(JPEG) // 2], "corrupt"),
+    "jpeg: half, then zeros": (JPEG[: len(JPEG) // 2] + bytes(len(JPEG)), "corrupt"),
+    "jpeg: no scan": (JPEG[:SCAN] + END, "corrupt"),
+    "jpeg: a frame hidden behind FF 00": (JPEG[:2] + b"\xff\0\0\x12" + JPEG[2:], "corrupt"),
+    "jpeg: a thousand scans": (JPEG[:-2] + JPEG[SCAN:-2] * 1000 + END, "corrupt"),
+    "jpeg: gigapixels": (JPEG[: FRAME + 5] + b"\xff" * 4 + JPEG[FRAME + 9 :], "size_huge"),
+    "png: half": (PNG[: len(PNG) // 2], "corrupt"),  # found when it is decoded, in the worker, as the next two are
+    "png: check sum": (PNG[:99] + bytes([PNG[99] ^ 1]) + PNG[100:], "corrupt"),
+    "png: a chunk of gigabytes": (PNG[:33] + b"\x91\0\x20\0" + PNG[37:], "corrupt"),
+    "png: gigapixels": (PNG[:16] + b"\xff" * 8 + PNG[24:], "size_huge"),
+}
+
+
+def test_every_malformed_compressed_frame_is_counted_and_the_next_good_one_is_right(start_rig):
     rig = start_rig(image_transport="compressed")
     rig.tester.destroy_publisher(rig.camera)
     rig.camera = rig.tester.create_publisher(CompressedImage, "image/compressed", RELIABLE)
     rig.activate("depth/image")
-    image = picture()
-    bgr = np.ascontiguousarray(image[..., ::-1])
-    png, jpeg = cv2.imencode(".png", bgr)[1].tobytes(), cv2.imencode(".jpg", bgr)[1].tobytes()
-    cases = (
-        (b"", "data_short"),
-        (b"no image at all", "encoding"),
-        (jpeg[: len(jpeg) // 2], "corrupt"),  # found by the check
-        (png[: len(png) // 2], "corrupt"),  # found by the decoder, in the worker
-        (png[:16] + b"\xff" * 8 + png[24:], "size_huge"),
-    )
     counts: dict[str, int] = {}
-    for number, (data, reason) in enumerate(cases, 1):
+    for number, (case, (data, reason)) in enumerate(COMPRESSED.items(), 1):
         rig.camera.publish(compressed(rig, data))
         counts[reason] = counts.get(reason, 0) + 1
-        rig.until(lambda n=number: rig.count("rejected") == n, reason)
-        assert rig.count(f"rejected.{reason}") == counts[reason]
-        rig.camera.publish(compressed(rig, png))
-        rig.until(lambda n=number: len(rig.received["depth/image"]) == n, f"the good frame after {reason}")
-        np.testing.assert_array_equal(as_array(rig.received["depth/image"][-1]), expected(image)["depth"])
-    rig.camera.publish(compressed(rig, jpeg))
-    rig.until(lambda: len(rig.received["depth/image"]) == len(cases) + 1, "the JPEG")
-    assert rig.received["depth/image"][-1].header == compressed(rig, jpeg).header
+        rig.until(lambda n=number: rig.count("rejected") == n, case)
+        assert rig.count(f"rejected.{reason}") == counts[reason], case
+        rig.camera.publish(compressed(rig, PNG))
+        rig.until(lambda n=number: len(rig.received["depth/image"]) == n, f"the good frame after {case}")
+        np.testing.assert_array_equal(as_array(rig.received["depth/image"][-1]), expected(IMAGE)["depth"])
+    rig.camera.publish(compressed(rig, JPEG))
+    rig.until(lambda: len(rig.received["depth/image"]) == len(COMPRESSED) + 1, "the JPEG")
+    assert rig.received["depth/image"][-1].header == compressed(rig, JPEG).header
+
+
+NAN = float("nan")
+K = [60.0, 0.0, 31.5, 0.0, 60.0, 23.5, 0.0, 0.0, 1.0]
+# Fields of a camera_info that describes the 64 x 48 image otherwise.
+CONTRADICTING = {
+    "of another size": {"width": 32},
+    "of no size": {"width": 0, "height": 0},
+    "binned to nothing": {"binning_x": 2**32 - 1, "binning_y": 2**32 - 1},
+    "region outside": {"roi": RegionOfInterest(x_offset=2**32 - 1, width=64, height=48)},
+}
+NOT_CALIBRATED = {
+    "all zero": {"k": [0.0] * 9},
+    "not a number": {"k": [NAN] * 9},
+    "infinite": {"k": [float("inf"), *K[1:]]},
+    "negative": {"k": [-60.0, *K[1:]]},
+}
+
+
+def test_every_malformed_camera_info_is_told_and_not_used(start_rig):
+    predictor = FakePredictor()
+    predictor.manifest.tasks["depth"].camera = {"focal": 200.0, "limit": 80.0}
+    rig = start_rig(predictor)
+    rig.activate("depth/image")
+    publisher = rig.tester.create_publisher(CameraInfo, "camera_info", RELIABLE)
+    rig.until(publisher.get_subscription_count, "the node subscribes to camera_info")
+
+    def camera_used(frame_id, fields):
+        """Send a camera_info and then frames until one meets it; the camera of that frame."""
+        publisher.publish(CameraInfo(**({"height": 48, "width": 64, "k": K} | fields)))
+        good_frame_is_right(rig, seed=frame_id)
+        return predictor.cameras[-1]
+
+    def wait_for(frame_id, fields, wanted, told=0):
+        before = rig.count("irregular.camera_info_size")
+        rig.until(
+            lambda: (
+                camera_used(frame_id, fields) == wanted and rig.count("irregular.camera_info_size") >= before + told
+            ),
+            str(fields),
+        )
+
+    for number, (case, fields) in enumerate((CONTRADICTING | NOT_CALIBRATED).items()):
+        wait_for(number, {}, K)
+        wait_for(number, fields, None, told=case in CONTRADICTING)
+    wait_for(99, {}, K)
+    assert rig.count("rejected") == rig.count("inference_failures") == 0
+    assert rig.state() == "active"
 
 
 def test_a_failing_predictor_is_reported_and_the_next_good_frame_is_right(start_rig, capfd):

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 from densemtl_ros.camera_geometry import image_intrinsics, scale_camera_info
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 
 @dataclass
@@ -32,6 +34,7 @@ class Info:
     roi: Region = field(default_factory=Region)
 
 
+K = Info().k
 POINT = np.array([0.4, -0.3, 2.5, 1.0])
 
 
@@ -100,11 +103,83 @@ def test_intrinsics_of_a_binned_region_are_those_of_its_pixels():
     assert image_intrinsics(info, (100, 200))[0] == 250
 
 
-@pytest.mark.parametrize("fx", [0.0, -500.0, float("nan"), float("inf")])
-def test_intrinsics_that_nobody_calibrated_are_unknown(fx):
-    assert image_intrinsics(Info(k=[fx, 0.0, 321.5, 0.0, 510.0, 238.25, 0.0, 0.0, 1.0]), (480, 640)) is None
+@pytest.mark.parametrize("focal", [0.0, -500.0, float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("place", [0, 4])
+def test_intrinsics_that_nobody_calibrated_are_unknown(place, focal):
+    assert image_intrinsics(Info(k=[focal if i == place else x for i, x in enumerate(K)]), (480, 640)) is None
+
+
+@pytest.mark.parametrize("place", range(9))
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_intrinsics_that_are_not_finite_are_unknown(place, value):
+    assert image_intrinsics(Info(k=[value if i == place else x for i, x in enumerate(K)]), (480, 640)) is None
+
+
+def test_no_calibration_at_all_is_unknown():
+    assert image_intrinsics(Info(k=[0.0] * 9, p=[0.0] * 12), (480, 640)) is None
 
 
 def test_intrinsics_of_another_size_are_refused():
     with pytest.raises(ValueError, match=r"camera_info is of a 640 x 480 image, the image is 320 x 240: not used"):
         image_intrinsics(Info(), (240, 320))
+
+
+REGION = {"width": 320, "height": 240}
+MALFORMED = {
+    "size zero": {"width": 0, "height": 0},
+    "width and height swapped": {"width": 480, "height": 640},
+    "as large as it goes": {"width": 2**32 - 1, "height": 2**32 - 1},
+    "binning of another size": {"binning_x": 2, "binning_y": 2},
+    "binning as large as it goes": {"binning_x": 2**32 - 1, "binning_y": 2**32 - 1},
+    "binning one way": {"binning_x": 2},
+    "region of another size": {"roi": Region(**REGION)},
+    "region of one pixel": {"roi": Region(width=1, height=1)},
+    "region beyond the right": {"width": 700, "roi": Region(x_offset=61, width=640, height=480)},
+    "region beyond the bottom": {"height": 500, "roi": Region(y_offset=21, width=640, height=480)},
+    "region larger than the sensor": {"width": 600, "roi": Region(width=640, height=480)},
+    "region far away": {"roi": Region(x_offset=2**32 - 1, y_offset=2**32 - 1, width=640, height=480)},
+    "k of eight numbers": {"k": K[:8]},
+    "k of none": {"k": []},
+    "p of nine numbers": {"p": K},
+}
+
+
+@pytest.mark.parametrize("case", MALFORMED)
+def test_camera_info_that_is_not_of_the_image_is_refused_in_one_line(case):
+    info = Info(**MALFORMED[case])
+    for refuse in (lambda: scale_camera_info(info, (480, 640), (240, 320)), lambda: image_intrinsics(info, (480, 640))):
+        with pytest.raises(ValueError, match=r"camera_info.*: not used") as caught:
+            refuse()
+        assert str(caught.value).isprintable()
+
+
+def test_region_that_touches_the_edges_is_inside():
+    info = Info(width=700, height=500, roi=Region(x_offset=60, y_offset=20, width=640, height=480))
+    assert image_intrinsics(info, (480, 640))[2] == K[2] - 60
+
+
+uints = st.one_of(st.integers(0, 8), st.integers(470, 650), st.just(2**32 - 1))
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(
+    height=uints,
+    width=uints,
+    k=st.lists(st.floats(), min_size=9, max_size=9),
+    p=st.lists(st.floats(), min_size=12, max_size=12),
+    binning=st.tuples(uints, uints),
+    region=st.tuples(uints, uints, uints, uints),
+    matching=st.booleans(),
+)
+def test_any_camera_info_is_refused_or_gives_a_camera_that_can_be_used(height, width, k, p, binning, region, matching):
+    info = Info(height, width, k, p=p, binning_x=binning[0], binning_y=binning[1], roi=Region(*region))
+    if matching:
+        info = Info(k=k, p=p)
+    try:
+        used = image_intrinsics(info, (480, 640))
+        out = scale_camera_info(info, (480, 640), (240, 320))
+    except ValueError:
+        assert not matching
+        return
+    assert used is None or (np.isfinite(used).all() and used[0] > 0 and used[4] > 0)
+    assert (out.height, out.width, len(out.k), len(out.p)) == (240, 320, 9, 12)

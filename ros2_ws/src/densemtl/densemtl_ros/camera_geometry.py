@@ -24,8 +24,13 @@ def scale_camera_info(info: Any, image_size: tuple[int, int], output_size: tuple
         A new message of the same type, for an unbinned image without a region of interest; the header is copied.
 
     Raises:
-        ValueError: the camera info is of another size than the image, so that its intrinsics are not the image's.
+        ValueError: the camera info is of another size than the image, so that its intrinsics are not the image's; or
+            its region of interest lies outside its own image, or a matrix has another number of elements.
     """
+    if len(info.k) != 9 or len(info.p) != 12:
+        raise ValueError(
+            f"camera_info has a k of {len(info.k)} and a p of {len(info.p)} numbers, not 9 and 12: not used"
+        )
     region = info.roi if info.roi.width and info.roi.height else None
     binning_x, binning_y = max(1, info.binning_x), max(1, info.binning_y)
     width = (region.width if region else info.width) // binning_x
@@ -35,6 +40,11 @@ def scale_camera_info(info: Any, image_size: tuple[int, int], output_size: tuple
             f"camera_info is of a {width} x {height} image, the image is {image_size[1]} x {image_size[0]}: not used"
         )
     left, top = (region.x_offset, region.y_offset) if region else (0, 0)
+    if region and (left + region.width > info.width or top + region.height > info.height):
+        raise ValueError(
+            f"camera_info's roi {region.width} x {region.height} at x {left}, y {top} is not inside its own "
+            f"{info.width} x {info.height}: not used"
+        )
     scale_x = output_size[1] / image_size[1] / binning_x
     scale_y = output_size[0] / image_size[0] / binning_y
 
@@ -58,10 +68,10 @@ def image_intrinsics(info: Any, image_size: tuple[int, int]) -> list[float] | No
         The nine numbers of its ``k``, row by row; None where nobody calibrated the camera, or not into numbers.
 
     Raises:
-        ValueError: the camera info is of another size than the image.
+        ValueError: as `scale_camera_info`.
     """
     k: list[float] = scale_camera_info(info, image_size, image_size).k
-    return [float(x) for x in k] if all(map(math.isfinite, k)) and k[0] > 0 else None
+    return [float(x) for x in k] if all(map(math.isfinite, k)) and min(k[0], k[4]) > 0 else None
 
 
 def _scaled(matrix: Any, columns: int, left: float, top: float, scale_x: float, scale_y: float) -> list[float]:

@@ -44,8 +44,11 @@ def load_decoder(make_message: Callable[..., Any] = SimpleNamespace) -> tuple[De
         return decode_image, "own image codec (cv_bridge decodes nothing correctly here)"
 
     def decode(message: ImageFields) -> NDArray[np.uint8]:
-        # cv_bridge shears rows whose padding is no multiple of the pixel, so it never gets padded ones.
-        if message.encoding in agreed and message.step == message.width * ENCODINGS[message.encoding].channels:
+        # cv_bridge shears rows whose padding is no multiple of the pixel, so it never gets padded ones; under NumPy 2
+        # the big-endian flag makes it raise.
+        layout = ENCODINGS[message.encoding]
+        plain = message.step == layout.row_bytes(message.width) and not message.is_bigendian
+        if plain and message.encoding in agreed:
             return np.asarray(bridge.imgmsg_to_cv2(message, desired_encoding="rgb8"), np.uint8)
         return decode_image(message)
 
@@ -62,9 +65,9 @@ def _agrees(bridge: Any, encoding: str, make_message: Callable[..., Any]) -> boo
         width=width,
         encoding=encoding,
         is_bigendian=0,
-        step=width * layout.channels,
+        step=layout.row_bytes(width),
         # 37 is coprime to 256: neighbouring bytes differ, and no two channels are alike.
-        data=(np.arange(rows * width * layout.channels) * 37 % 256).astype(np.uint8).tobytes(),
+        data=(np.arange(rows * layout.row_bytes(width)) * 37 % 256).astype(np.uint8).tobytes(),
     )
     try:
         return np.array_equal(bridge.imgmsg_to_cv2(message, desired_encoding="rgb8"), decode_image(message))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import cv2
@@ -43,42 +43,65 @@ class ImageFields(Protocol):
 
 @dataclass(frozen=True)
 class Encoding:
-    """How one encoding lies in memory. All are 8 bit, so byte order never matters.
+    """How one encoding lies in memory.
 
     Attributes:
-        channels: bytes a pixel in one row.
+        channels: samples a pixel in one row.
         to_rgb: OpenCV conversion to RGB; None if it is RGB already.
         even_width: whether two neighbouring columns share colour.
         even_height: whether two neighbouring rows share colour, in extra rows below the image.
+        sample_bytes: 1, or 2 whose high byte is used: a 16 bit sample spans 0 to 65535, whatever the sensor's depth.
+        smallest: least height and width; a mosaic takes its colours from neighbours.
     """
 
     channels: int
     to_rgb: int | None
     even_width: bool = False
     even_height: bool = False
+    sample_bytes: int = 1
+    smallest: int = 1
+
+    def row_bytes(self, width: int) -> int:
+        """Bytes of one row without padding."""
+        return width * self.channels * self.sample_bytes
 
 
+_BGR = Encoding(3, cv2.COLOR_BGR2RGB)
+_BGRA = Encoding(4, cv2.COLOR_BGRA2RGB)
+_MONO = Encoding(1, cv2.COLOR_GRAY2RGB)
 _UYVY = Encoding(2, cv2.COLOR_YUV2RGB_UYVY, even_width=True)
 _YUYV = Encoding(2, cv2.COLOR_YUV2RGB_YUY2, even_width=True)
 
-ENCODINGS: Mapping[str, Encoding] = {
+_EIGHT_BIT = {
     "rgb8": Encoding(3, None),
-    "bgr8": Encoding(3, cv2.COLOR_BGR2RGB),
+    "bgr8": _BGR,
     "rgba8": Encoding(4, cv2.COLOR_RGBA2RGB),
-    "bgra8": Encoding(4, cv2.COLOR_BGRA2RGB),
-    "mono8": Encoding(1, cv2.COLOR_GRAY2RGB),
+    "bgra8": _BGRA,
+    "mono8": _MONO,
+    # OpenCV's names for its own arrays, which hold blue first; rviz shows them so too.
+    "8UC1": _MONO,
+    "8UC3": _BGR,
+    "8UC4": _BGRA,
     "uyvy": _UYVY,
     "yuv422": _UYVY,
     "yuyv": _YUYV,
     "yuv422_yuy2": _YUYV,
     "nv12": Encoding(1, cv2.COLOR_YUV2RGB_NV12, even_width=True, even_height=True),
+    "nv21": Encoding(1, cv2.COLOR_YUV2RGB_NV21, even_width=True, even_height=True),
     # ROS names the first two pixels of the first two rows, OpenCV those of the second row and column.
-    "bayer_rggb8": Encoding(1, cv2.COLOR_BayerBG2RGB),
-    "bayer_bggr8": Encoding(1, cv2.COLOR_BayerRG2RGB),
-    "bayer_gbrg8": Encoding(1, cv2.COLOR_BayerGR2RGB),
-    "bayer_grbg8": Encoding(1, cv2.COLOR_BayerGB2RGB),
+    "bayer_rggb8": Encoding(1, cv2.COLOR_BayerBG2RGB, smallest=3),
+    "bayer_bggr8": Encoding(1, cv2.COLOR_BayerRG2RGB, smallest=3),
+    "bayer_gbrg8": Encoding(1, cv2.COLOR_BayerGR2RGB, smallest=3),
+    "bayer_grbg8": Encoding(1, cv2.COLOR_BayerGB2RGB, smallest=3),
+}
+_SIXTEEN_BIT = ("rgb", "bgr", "mono", "bayer_rggb", "bayer_bggr", "bayer_gbrg", "bayer_grbg")
+
+ENCODINGS: Mapping[str, Encoding] = _EIGHT_BIT | {
+    f"{name}16": replace(_EIGHT_BIT[f"{name}8"], sample_bytes=2) for name in _SIXTEEN_BIT
 }
 """Every encoding that `decode_image` takes, by its ROS name."""
+
+_DEPTH = ("16UC1", "32FC1")
 
 
 def check_image(message: ImageFields, max_pixels: int) -> None:
@@ -89,30 +112,38 @@ def check_image(message: ImageFields, max_pixels: int) -> None:
         max_pixels: largest height x width.
 
     Raises:
-        RejectedFrame: reason ``size_zero``, ``size_huge``, ``encoding``, ``size_odd``, ``step`` or ``data_short``.
+        RejectedFrame: reason ``size_zero``, ``size_huge``, ``encoding``, ``size_odd``, ``size_small``, ``step`` or
+            ``data_short``.
     """
     height, width = message.height, message.width
+    size = f"width {width} x height {height}"
     if height <= 0 or width <= 0:
-        raise RejectedFrame("size_zero", f"image is {width} x {height}")
+        raise RejectedFrame("size_zero", f"{size}: both must be above 0")
     if height * width > max_pixels:
-        raise RejectedFrame("size_huge", f"image is {width} x {height}, more than max_pixels = {max_pixels}")
+        raise RejectedFrame("size_huge", f"{size} is more than max_pixels = {max_pixels}")
     encoding = ENCODINGS.get(message.encoding)
     if encoding is None:
-        raise RejectedFrame("encoding", f"encoding {message.encoding[:40]!r} is none of {', '.join(ENCODINGS)}")
+        raise RejectedFrame("encoding", _unknown(message.encoding))
     if (encoding.even_width and width % 2) or (encoding.even_height and height % 2):
-        raise RejectedFrame("size_odd", f"image is {width} x {height}; {message.encoding} needs even sizes")
-    if message.step < width * encoding.channels:
+        sides = "width and height" if encoding.even_height else "width"
+        raise RejectedFrame("size_odd", f"{size}: {message.encoding} needs an even {sides}")
+    if min(height, width) < encoding.smallest:
+        raise RejectedFrame("size_small", f"{size}: {message.encoding} needs at least {encoding.smallest} each way")
+    row = encoding.row_bytes(width)
+    if message.step < row:
+        raise RejectedFrame("step", f"step {message.step} is less than the {row} bytes of a row in {message.encoding}")
+    rows = _rows(message, encoding)
+    if len(message.data) < message.step * rows:
         raise RejectedFrame(
-            "step",
-            f"step {message.step} is less than the {width * encoding.channels} bytes of a row in {message.encoding}",
+            "data_short",
+            f"{len(message.data)} bytes of data, {message.step * rows} needed: step {message.step} x {rows} rows",
         )
-    needed = message.step * _rows(message, encoding)
-    if len(message.data) < needed:
-        raise RejectedFrame("data_short", f"{len(message.data)} bytes of data, {needed} needed")
 
 
 def decode_image(message: ImageFields) -> NDArray[np.uint8]:
     """Turn a checked message into an RGB image.
+
+    YUV is ITU-R BT.601 in video range (16 to 235), as cameras send it. A mosaic is interpolated linearly.
 
     Args:
         message: fields that `check_image` accepted.
@@ -124,7 +155,10 @@ def decode_image(message: ImageFields) -> NDArray[np.uint8]:
     rows, width = _rows(message, encoding), message.width
     # Rows are cut by bytes: a step need not be a multiple of the pixel.
     lines = np.frombuffer(message.data, np.uint8, rows * message.step).reshape(rows, message.step)
-    pixels = lines[:, : width * encoding.channels]
+    pixels = lines[:, : encoding.row_bytes(width)]
+    if encoding.sample_bytes == 2:
+        halves = np.ascontiguousarray(pixels).reshape(rows, -1, 2)
+        pixels = cv2.extractChannel(halves, 0 if message.is_bigendian else 1)
     if encoding.channels > 1:
         pixels = pixels.reshape(rows, width, encoding.channels)
     if encoding.to_rgb is None:
@@ -152,3 +186,9 @@ def fill_image(message: Any, array: NDArray[Any], encoding: str) -> None:
 
 def _rows(message: ImageFields, encoding: Encoding) -> int:
     return message.height * 3 // 2 if encoding.even_height else message.height
+
+
+def _unknown(name: str) -> str:
+    if name in _DEPTH:
+        return f"encoding {name!r} is that of a depth image: remap image to the camera's colour topic"
+    return f"encoding {name[:40]!r} is none of {' '.join(ENCODINGS)}"

@@ -127,7 +127,7 @@ def pixels(stream: str, message: Any, look: Look) -> NDArray[Any]:
     if hasattr(message, "encoding"):
         check_image(message, look.max_pixels)
         return shrink(decode_image(message), look.width)
-    check_compressed(message.data, look.max_pixels)
+    check_compressed(message.data, look.max_pixels, message.format)
     return shrink(decode_compressed(message.data), look.width)
 
 
