@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from densemtl_core.data.street import StreetWorld
 from densemtl_core.runtime import Predictor
 from densemtl_core.tasks import Task
 
-__all__ = ["GATES", "Drop", "drops", "labelled_street", "scores"]
+__all__ = ["GATES", "Drop", "drops", "labelled_street", "scores", "street_frames"]
 
 GATES: Mapping[str, tuple[str, float]] = {
     "mIoU": ("points", 0.015),
@@ -32,6 +32,11 @@ OTHER_GATE = ("relative", 0.03)
 """For a task of somebody else's."""
 
 SEED = 7
+
+
+def street_frames(size: tuple[int, int], count: int) -> str:
+    """What `labelled_street` is called where scores are told: equal names are equal frames."""
+    return f"procedural street world, real style, {count} frames of {size[0]}x{size[1]}"
 
 
 @dataclass(frozen=True)
@@ -86,7 +91,13 @@ def _in_the_lists_of(tasks: Sequence[Task], sample: Sample) -> Sample:
     return replace(sample, labels=labels)
 
 
-def scores(bundle: Path, backend: str, tasks: Sequence[Task], samples: Sequence[Sample]) -> dict[str, dict[str, float]]:
+def scores(
+    bundle: Path,
+    backend: str,
+    tasks: Sequence[Task],
+    samples: Sequence[Sample],
+    done: Callable[[int], None] = lambda count: None,
+) -> dict[str, dict[str, float]]:
     """Judge a bundle as a robot runs it: bytes in, decoded predictions out.
 
     Args:
@@ -94,6 +105,7 @@ def scores(bundle: Path, backend: str, tasks: Sequence[Task], samples: Sequence[
         backend: to load it into.
         tasks: the bundle's, which know their metrics.
         samples: labelled, without a batch dimension.
+        done: is told how many are judged, after each.
 
     Returns:
         Task name to its scores.
@@ -101,7 +113,7 @@ def scores(bundle: Path, backend: str, tasks: Sequence[Task], samples: Sequence[
     metrics = {task.name: task.metric().quick() for task in tasks}
     predictor = Predictor(bundle, backend=backend)
     try:
-        for sample in samples:
+        for count, sample in enumerate(samples, 1):
             rgb = (sample.image.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
             K = None if sample.intrinsics is None else sample.intrinsics.numpy()
             found = predictor.predict(rgb, intrinsics=K)
@@ -109,6 +121,7 @@ def scores(bundle: Path, backend: str, tasks: Sequence[Task], samples: Sequence[
             for task in tasks:
                 if task.name in sample.labels:
                     task.score(metrics[task.name], decoded, sample.labels[task.name][None])
+            done(count)
     finally:
         predictor.close()
     return {name: metric.compute() for name, metric in metrics.items()}

@@ -47,8 +47,9 @@ class Report:
             f"camera {self.camera[0]}x{self.camera[1]}; {self.runs} frames each, in turns, after {self.warm_up} others",
         ]
         reading = (
-            "of the first: the time over the first row's of the same turn, median of the turns; 10-90 %: where 80 % of "
-            "the turns lie. memory: growth of the resident set at its peak while loading and computing one frame"
+            "size: height x width at which the network works; of the first: the time over the first row's of the same "
+            "turn, median of the turns; 10-90 %: where 80 % of the turns lie. memory: growth of the resident set at "
+            "its peak while loading and computing one frame"
         )
         if any(row.engine.memory_of_library for row in self.rows):
             reading += "; * with the engine's library, which later engines of its kind find loaded"
@@ -91,7 +92,18 @@ def _fields(row: Row) -> dict[str, Any]:
 
 def table(rows: Sequence[Row]) -> str:
     """Two aligned tables in Markdown: what a person chooses by, and where the time goes."""
-    head = ("engine", "p50 ms", "p90 ms", "p99 ms", "of the first", "10-90 %", "file MB", "memory MiB", "device")
+    head = (
+        "engine",
+        "size",
+        "p50 ms",
+        "p90 ms",
+        "p99 ms",
+        "of the first",
+        "10-90 %",
+        "file MB",
+        "memory MiB",
+        "device",
+    )
     where = ("p50 / p90 / p99 ms", *STAGES)
     stages = [(row.engine.name, *(_three(row.stages.get(stage, {})) for stage in STAGES)) for row in rows]
     return f"{_aligned([head, *map(_summary, rows)])}\n\n{_aligned([where, *stages])}"
@@ -102,6 +114,7 @@ def _summary(row: Row) -> tuple[str, ...]:
     memory = "-" if engine.memory_mib is None else f"{engine.memory_mib:.0f}{'*' if engine.memory_of_library else ''}"
     return (
         engine.name,
+        "x".join(map(str, engine.input_size)),
         *(f"{value:.1f}" for value in row.stages["total"].values()),
         f"{row.ratio['p50']:.2f}{' (infer)' if row.compared == 'infer' else ''}",
         f"{row.ratio['p10']:.2f}-{row.ratio['p90']:.2f}",

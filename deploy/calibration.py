@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from densemtl_core.data.frames import open_frames
 from densemtl_core.data.street import StreetWorld
 from densemtl_core.errors import InputError
-from densemtl_core.runtime.backends.base import fit_pixels, working_size
+from deploy.footage import Footage
 
 __all__ = ["COUNT", "CalibrationSet", "calibration_set"]
 
@@ -46,7 +45,12 @@ class CalibrationSet:
 
 
 def calibration_set(
-    source: str | None, input_size: tuple[int, int], *, resize: str = "aspect", count: int = COUNT
+    source: str | None,
+    input_size: tuple[int, int],
+    *,
+    resize: str = "aspect",
+    count: int = COUNT,
+    done: Callable[[int], None] = lambda count: None,
 ) -> CalibrationSet:
     """Gather frames, spread evenly over what there is.
 
@@ -55,20 +59,23 @@ def calibration_set(
         input_size: ``(H, W)`` of the network.
         resize: the manifest's rule.
         count: at most so many.
+        done: is told how many are there, after each.
 
     Raises:
         InputError: nothing there, or nothing readable in it.
     """
     if count < 1:
         raise InputError(f"{count} calibration frames are none; give at least 1")
+    found: list[NDArray[np.uint8]] = []
     if source is None:
         world = StreetWorld(seed=SEED, split="train", size=input_size, style="mixed", length=count)
-        images = [(world[k].image.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8) for k in range(count)]
-        return CalibrationSet(tuple(images), f"{count} frames of the procedural street world", True)
-    frames = open_frames([source])
-    chosen = np.unique(np.linspace(0, len(frames) - 1, min(count, len(frames))).round().astype(int))
-    found = []
+        for number in range(count):
+            found.append((world[number].image.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8))
+            done(len(found))
+        return CalibrationSet(tuple(found), f"{count} frames of the procedural street world", True)
+    footage = Footage(source, input_size, resize)
+    chosen = np.unique(np.linspace(0, len(footage) - 1, min(count, len(footage))).round().astype(int))
     for number in chosen:
-        rgb, _ = frames[int(number)]
-        found.append(fit_pixels(rgb, working_size((rgb.shape[0], rgb.shape[1]), input_size, resize)))
-    return CalibrationSet(tuple(found), f"{len(found)} of {len(frames)} frames of {Path(source).name}", False)
+        found.append(footage.frame(int(number)))
+        done(len(found))
+    return CalibrationSet(tuple(found), f"{len(found)} of {len(footage)} frames of {footage.name}", False)

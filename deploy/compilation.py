@@ -23,6 +23,7 @@ from deploy.calibration import CalibrationSet
 from deploy.equalisation import take_weights
 from deploy.graph import DeployedNetwork, example, output_names
 from deploy.onnx_export import export_onnx, first_layers
+from deploy.progress import Progress
 from deploy.quantize import conditioned, counted, int8_for_cpu, int8_for_tensorrt
 
 __all__ = ["PRECISIONS", "Compilation", "Compiled", "parity"]
@@ -91,6 +92,7 @@ class Compilation:
         fixed: compile for exactly the description's size, one image at a time; a TensorRT engine always is of one size.
         batch: images at a time in a TensorRT engine.
         tell: is told every step.
+        progress: is told every stage before it begins, and the frames of those that have some.
 
     Raises:
         InputError: a combination that does not exist.
@@ -107,6 +109,7 @@ class Compilation:
         fixed: bool = False,
         batch: int = 1,
         tell: Tell = lambda line: None,
+        progress: Progress | None = None,
     ) -> None:
         if precision not in PRECISIONS[backend]:
             others = [name for name, known in PRECISIONS.items() if precision in known]
@@ -121,6 +124,7 @@ class Compilation:
         self.model, self.description = model, description
         self.backend, self.precision = backend, precision
         self.calibration, self.fixed, self.batch, self.tell = calibration, fixed, batch, tell
+        self.progress = progress or Progress()
         self._failing: list[str] = []  # tasks, in the attempt before
 
     def run(self, samples: Sequence[Sample] = (), *, retreat: bool = True) -> Compiled:
@@ -133,6 +137,9 @@ class Compilation:
         Returns:
             The first attempt within the gate, else the last one.
         """
+        if self.backend == "eager":
+            return self._yardstick(samples)
+        self.progress.stage("export to ONNX, and compare with PyTorch")
         graph = DeployedNetwork(self.model, self.description.tasks)
         exported = export_onnx(graph, self.description.input_size, fixed=self.fixed)
         worst = parity(graph, exported, self.description.input_size)
@@ -154,6 +161,19 @@ class Compilation:
             compiled = self._with_tensorrts_file(compiled, exported, samples)
         return compiled
 
+    def _yardstick(self, samples: Sequence[Sample]) -> Compiled:
+        """The network alone, which loses nothing against itself; with samples, its scores."""
+        if not samples:
+            return Compiled.nothing()
+        with tempfile.TemporaryDirectory(prefix="densemtl-trial-") as folder:
+            trial = Path(folder) / "trial.bundle"
+            package(self.model, self.description, trial)
+            self.progress.stage("judge eager fp32", len(samples))
+            found = scores(trial, "eager", self.description.tasks, samples, self.progress.done)
+        return replace(
+            Compiled.nothing(), drops=tuple(drops(self.description.tasks, found, found)), before=found, after=found
+        )
+
     def _judged(
         self,
         contents: Contents,
@@ -167,8 +187,11 @@ class Compilation:
         with tempfile.TemporaryDirectory(prefix="densemtl-trial-") as folder:
             trial = Path(folder) / "trial.bundle"
             package(self.model, self.description, trial, contents=contents)
-            before = before or scores(trial, "eager", self.description.tasks, samples)
-            after = scores(trial, backend, self.description.tasks, samples)
+            if not before:
+                self.progress.stage("judge eager fp32", len(samples))
+                before = scores(trial, "eager", self.description.tasks, samples, self.progress.done)
+            self.progress.stage(f"judge {contents.engines[backend].file} in {backend}", len(samples))
+            after = scores(trial, backend, self.description.tasks, samples, self.progress.done)
         return Compiled(contents, tuple(drops(self.description.tasks, before, after)), keep, before, after)
 
     def _attempts(self, exported: onnx.ModelProto) -> Iterator[tuple[str, ...]]:
@@ -195,6 +218,7 @@ class Compilation:
         """With the file that TensorRT builds from ONNX, if it is as accurate; onnxruntime computes what it says."""
         assert self.calibration is not None  # noqa: S101  (asked for at the start)
         file = "model.int8-trt.onnx"
+        self.progress.stage("condition and quantise for TensorRT")
         content = int8_for_tensorrt(exported, self.calibration.frames, compiled.kept).SerializeToString()
         alone = Contents({file: content}, {"onnx": EngineInfo(file, "int8")}, "int8")
         judged = self._judged(alone, "onnx", compiled.kept, samples, compiled.before)
@@ -210,6 +234,7 @@ class Compilation:
         if self.precision == "int8":
             assert self.calibration is not None  # noqa: S101  (asked for at the start)
             frames = self.calibration.frames
+            self.progress.stage(f"condition and quantise for the CPU{f', keeping {len(keep)} modules' if keep else ''}")
             quantised = int8_for_cpu(exported, frames, keep)
             self.tell(f"int8      {_share(quantised)}{'; kept: ' + ', '.join(keep) if keep else ''}")
             files["model.int8-cpu.onnx"] = quantised.SerializeToString()
@@ -222,6 +247,7 @@ class Compilation:
             network = DeployedNetwork(self.model, self.description.tasks)
             if self.calibration is not None:
                 take_weights(network, conditioned(exported, self.calibration.frames, keep))
+            self.progress.stage(f"build the TensorRT engine in {self.precision}")
             built = tensorrt.build(
                 network,
                 self.description.input_size,

@@ -15,7 +15,8 @@ class Finding:
 
     Attributes:
         name: of what was looked for.
-        state: ``ok``; ``absent``: not there; ``broken``: there, and of no use as it is.
+        state: ``ok``; ``absent``: not there; ``broken``: there, and of no use as it is; ``no GPU``: there, and nothing
+            can be said of it on a machine without the GPU that it is for.
         detail: one line for a person.
         remedy: the command or step that mends it, empty where nothing does or nothing has to.
         facts: what other parts reason with: versions, the GPU's name, ....

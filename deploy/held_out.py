@@ -8,8 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from densemtl_core.data.frames import open_frames
-from densemtl_core.runtime.backends.base import fit_pixels, working_size
+from deploy.footage import Footage
 
 __all__ = ["HELD_OUT", "held_out_frames", "left_to_calibrate"]
 
@@ -23,14 +22,13 @@ SEARCH = 8
 """Frames that are tried in each part of a source before nothing of it is held out."""
 
 
-def left_to_calibrate(source: str, count: int) -> int:
+def left_to_calibrate(there: int, count: int) -> int:
     """How many frames to calibrate with, so that some are left to compare on.
 
     Args:
-        source: a folder, a video or a rosbag2.
+        there: frames that a source has.
         count: that are wanted.
     """
-    there = len(open_frames([source]))
     return max(1, min(count, there - min(HELD_OUT, there // LEAST_SHARE)))
 
 
@@ -50,13 +48,12 @@ def held_out_frames(
     Returns:
         `HELD_OUT` at most, ``(H, W, 3)`` uint8 each, at the working size; none where all were used.
     """
-    frames, seen = open_frames([source]), {_pixels(frame) for frame in used}
+    footage, seen = Footage(source, input_size, resize), {_pixels(frame) for frame in used}
     found = []
-    for part in np.array_split(np.arange(len(frames)), min(HELD_OUT, len(frames))):
+    for part in np.array_split(np.arange(len(footage)), min(HELD_OUT, len(footage))):
         outwards = part[np.argsort(np.abs(part - part[len(part) // 2]), kind="stable")]
         for number in outwards[:SEARCH]:
-            rgb, _ = frames[int(number)]
-            frame = fit_pixels(rgb, working_size((rgb.shape[0], rgb.shape[1]), input_size, resize))
+            frame = footage.frame(int(number))
             if _pixels(frame) not in seen:
                 seen.add(_pixels(frame))
                 found.append(frame)

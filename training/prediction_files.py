@@ -23,6 +23,8 @@ from training.picture_files import png, write_picture
 __all__ = ["PredictionFiles"]
 
 CELL_WIDTH = 480
+LEAST_SHARE = 0.005
+"""Of a picture, for a class to be named beside it."""
 DEPTH_UNITS = 256
 """Stored units a metre of 16-bit depth images, as KITTI stores them: up to 255.99 m, where millimetres end at 65."""
 
@@ -135,12 +137,13 @@ class PredictionFiles:
 
 
 def _colours(task: Task, ids: NDArray[Any], height: int) -> render.Picture:
-    """The classes that a picture shows, the largest first, as ``(height, CELL_WIDTH, 3)`` uint8 RGB."""
+    """The classes that cover half a percent or more, the largest first, as ``(height, CELL_WIDTH, 3)`` uint8 RGB."""
     config = task.config()
     counts = np.bincount(ids.ravel(), minlength=256)[: len(config["class_names"])]
     canvas = np.full((height, CELL_WIDTH, 3), 24, np.uint8)
     row, rows = 24, max(1, (height - 8) // 24)
-    for place, index in enumerate(i for i in np.argsort(-counts, kind="stable").tolist() if counts[i]):
+    there = [i for i in np.argsort(-counts, kind="stable").tolist() if counts[i] >= LEAST_SHARE * ids.size]
+    for place, index in enumerate(there):
         top, left = 8 + place % rows * row, 12 + place // rows * (CELL_WIDTH // 2)
         canvas[top : top + 16, left : left + 28] = config["palette"][index]
         text = f"{config['class_names'][index]}  {100 * counts[index] / ids.size:.1f} %"

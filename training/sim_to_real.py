@@ -45,7 +45,7 @@ from training.sim_to_real_report import (
 )
 from training.starting_weights import start_folder
 
-__all__ = ["BRANCHES", "Branch", "branches", "sim_to_real", "validation_of"]
+__all__ = ["BRANCHES", "Branch", "branches", "packing", "sim_to_real", "validation_of"]
 
 log = logging.getLogger("densemtl.train")
 
@@ -207,6 +207,19 @@ def _look_ahead(settings: Settings, out: Path, todo: Sequence[Branch]) -> None:
             labelled_frames(begun.tasks, validation, protocol.classes)
 
 
+def packing(network: Path, target: DataSettings) -> str:
+    """The command that makes a bundle of a network.
+
+    Args:
+        network: folder of its weights.
+        target: frames of the camera, with which INT8 is calibrated if they are plain footage.
+    """
+    source = DATASETS.get(target.dataset)
+    footage = target.root if source is not None and not source.labels and target.root else "YOUR_FRAMES"
+    files = ("--checkpoint", str(network), "--int8", "--calibration", footage, "--out", "my.bundle")
+    return shlex.join(["python", "deploy/compile.py", *files])
+
+
 def _verdict(settings: Settings, out: Path, done: Sequence[Branch]) -> list[Judged]:
     """Judge, and write what was found."""
     how = settings.adaptation
@@ -218,7 +231,7 @@ def _verdict(settings: Settings, out: Path, done: Sequence[Branch]) -> list[Judg
     classes = how.classes
     if validation is not None:  # what the start would be judged in alone may be other classes
         classes = judging(settings.made_tasks(), validation, classes)[1].classes
-    rows = [judge_row(title, folder, validation, classes) for title, folder in folders]
+    rows = [judge_row(title, folder, validation, classes, log.info) for title, folder in folders]
     found = report(rows, settings, validation, classes)
     write_whole(out / REPORT, json.dumps(found, indent=1).replace("NaN", "null") + "\n")
     text = table(found)
@@ -234,7 +247,8 @@ def _verdict(settings: Settings, out: Path, done: Sequence[Branch]) -> list[Judg
         picture = before_after(networks, frames, settings.class_list, classes, labelled=validation is not None)
         write_picture(out / "panel.png", picture)
         log.info("pictures before and after: %s", out / "panel.png")
-        checkpoint = shlex.quote(str(adapted))
         log.info("the adapted network: %s", adapted)
-        log.info("pack it with: python deploy/compile.py --checkpoint %s --out my.bundle", checkpoint)
+        log.info(
+            "pack it for the robot, in INT8 for your camera's frames: %s", packing(adapted, target_frames(settings))
+        )
     return rows

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,8 @@ __all__ = [
 BASELINE = "source only"
 SHOWN = {"RMSE": ("AbsRel", "AbsRel_median_scaled"), "macroF1": ("odsF",)}
 """Further figures that belong into a table beside a primary one."""
+TOLD_EVERY = 10.0
+"""Seconds between two lines of progress."""
 NOTICED = 0.01
 """What a figure may be worse by, as a share of itself, before it is told."""
 
@@ -59,7 +62,13 @@ class Judged:
     primary: Mapping[str, tuple[str, bool]]
 
 
-def judge_row(title: str, folder: Path, validation: DataSettings | None, classes: str | None) -> Judged:
+def judge_row(
+    title: str,
+    folder: Path,
+    validation: DataSettings | None,
+    classes: str | None,
+    tell: Callable[[str], object] = lambda line: None,
+) -> Judged:
     """Judge one network on labelled frames of the target, exactly as `training.evaluate` does.
 
     Args:
@@ -67,16 +76,29 @@ def judge_row(title: str, folder: Path, validation: DataSettings | None, classes
         folder: run folder, or bundle.
         validation: the frames, at the size at which they are judged; None = nothing to judge by.
         classes: class list to count in; None = the data set's own.
+        tell: is told how far it is, at the start and every few seconds.
     """
     if validation is None:
         return Judged(title, str(folder), {}, {})
     network = TrainedNetwork(run=folder)
     tasks, protocol, dataset = labelled_frames(list(network.tasks.values()), validation, classes)
     length = len(dataset)  # type: ignore[arg-type]
-    scores = evaluate_network(network, tasks, (dataset[i] for i in range(length)), protocol)
+    frames = _counted((dataset[i] for i in range(length)), f"judging {title} on the target's labels", length, tell)
+    scores = evaluate_network(network, tasks, frames, protocol)
     network.close()
     metrics = {task.name: task.metric() for task in tasks if task.name in scores}
     return Judged(title, str(folder), scores, {name: (m.primary, m.higher_is_better) for name, m in metrics.items()})
+
+
+def _counted(samples: Iterable[Sample], what: str, length: int, tell: Callable[[str], object]) -> Iterator[Sample]:
+    """The same samples; says now and then how many there have been."""
+    begun = told = time.monotonic()
+    tell(f"{what}: {length} frames")
+    for done, sample in enumerate(samples):
+        if time.monotonic() - told > TOLD_EVERY:
+            told = time.monotonic()
+            tell(f"{what}: {done} of {length} frames, {told - begun:.0f} s")
+        yield sample
 
 
 def judging(tasks: Sequence[Task], validation: DataSettings, classes: str | None) -> tuple[list[Task], Protocol]:

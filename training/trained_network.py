@@ -79,7 +79,7 @@ class TrainedNetwork:
         names.update(n for task in list(names) for n in self.tasks[task].needs() if n in self.tasks)
         ordered = [name for name in self.tasks if name in names]
         size = (image.shape[0], image.shape[1])
-        outputs = self._engine.run(np.ascontiguousarray(image), ordered, size).outputs
+        outputs = self._engine.run([np.ascontiguousarray(image)], ordered, [size])[0].outputs
         if K is not None:
             focal = working_focal(K, size, self._input_size, "aspect")
             chosen = {name: self.tasks[name] for name in ordered}

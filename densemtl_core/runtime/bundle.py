@@ -19,6 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from densemtl_core.runtime.manifest import BundleError, FileInfo, Manifest
+from densemtl_core.runtime.network_check import check_network
 from densemtl_core.runtime.signature import SIGNATURE, SIGNATURE_LIMIT, sign, verify
 
 __all__ = ["Bundle", "default_bundle", "require_replaceable", "write_bundle"]
@@ -67,10 +68,6 @@ class Bundle:
             if name not in self.manifest.files:
                 raise BundleError(f"bundle {self.path}: {MANIFEST} does not list {name}; {REBUILD}")
         for name, info in self.manifest.files.items():
-            if Path(name).name != name or name.startswith("."):
-                raise BundleError(
-                    f"bundle {self.path}: {MANIFEST} lists {name!r}, which is outside the bundle; {REBUILD}"
-                )
             if self._size(name) != info.size:
                 raise BundleError(
                     f"bundle {self.path}: {name} has {self._size(name)} bytes, {MANIFEST} says {info.size}; "
@@ -122,26 +119,14 @@ class Bundle:
         return data
 
     def check_network(self) -> None:
-        """Refuse a manifest that names other tasks or classes than the network has, which no engine's file would show.
+        """Refuse a manifest that says otherwise than the network's own description, which no engine's file would show.
+
+        Compared are preset, working size, and of each task kind, class names, palette, camera rule and needs.
 
         Raises:
             BundleError: they differ, or ``model.json`` is damaged.
         """
-        origin = f"bundle {self.path}"
-        data = self.read("model.json")
-        try:
-            described = {task["name"]: task for task in json.loads(data)["tasks"]}
-        except (ValueError, KeyError, TypeError) as error:
-            raise BundleError(f"{origin}: model.json is damaged ({error!r}); rebuild the bundle") from None
-        if set(described) != set(self.manifest.tasks):
-            raise BundleError(f"{origin}: manifest.json and model.json name different tasks; rebuild the bundle")
-        for name, task in self.manifest.tasks.items():
-            classes = tuple(described[name].get("class_names", ()))
-            if task.class_names != classes:
-                raise BundleError(
-                    f"{origin}: manifest.json names {len(task.class_names)} classes for task {name!r}, model.json "
-                    f"{len(classes)} (or in another order); rebuild the bundle"
-                )
+        check_network(f"bundle {self.path}", self.manifest, self.read("model.json"))
 
     def _verify_signature(self, manifest: bytes, public_key: str | os.PathLike[str]) -> None:
         if not os.path.lexists(self.path / SIGNATURE):

@@ -4,16 +4,37 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from densemtl_core.errors import InputError
+from densemtl_core.runtime.field import Field, FieldError
+from densemtl_core.runtime.picture_field import checked_colours, checked_picture
 
 __all__ = ["SCHEMA_VERSION", "BundleError", "EngineInfo", "FileInfo", "Manifest", "OutputInfo", "TaskInfo"]
 
 SCHEMA_VERSION = 1
+
+PRECISIONS = ("fp32", "fp16", "bf16", "int8")
+
+ENGINE_FILES = {"tensorrt": ".engine", "onnx": ".onnx", "openvino": ".onnx"}
+"""Backend to the ending of what it loads; the backend ``eager`` loads the weights."""
+
+ENGINE_PRECISIONS = {"tensorrt": PRECISIONS, "onnx": ("fp32", "int8"), "openvino": ("fp32", "bf16", "int8")}
+"""Backend to the precisions in which it computes."""
+
+DTYPES = ("uint8", "uint16", "int16", "int32", "float32", "float64")
+
+SMALLEST, LARGEST = 32, 4096
+"""Side of the working size in pixels, both multiples of 32; what is larger would take the memory of any robot."""
+
+MOST_CLASSES = 255
+MOST_CHANNELS = 512
+MOST_BYTES = 1 << 40
+FARTHEST = 1e6
+"""Of a camera rule, in pixels or in the output's unit."""
 
 
 class BundleError(InputError):
@@ -160,62 +181,153 @@ class Manifest:
             origin: the bundle's path, for messages.
 
         Raises:
-            BundleError: not JSON, unknown schema version, a field that is missing, unknown or of the wrong type.
+            BundleError: not JSON, unknown schema version, a field that is missing or unknown, or a value that it cannot
+                have.
         """
         try:
-            data = json.loads(text)
-        except ValueError as error:
+            data = json.loads(text, object_pairs_hook=_named_once)
+        except FieldError as error:
+            raise BundleError(f"{origin}: manifest.json is damaged: {error}; copy or rebuild the bundle") from None
+        except (ValueError, RecursionError) as error:
             raise BundleError(f"{origin}: manifest.json is not JSON ({error}); copy the bundle again") from None
-        if not isinstance(data, dict) or data.get("schema") != SCHEMA_VERSION:
-            found = data.get("schema") if isinstance(data, dict) else type(data).__name__
+        found = data.get("schema") if isinstance(data, dict) else type(data).__name__
+        if type(found) is not int or found != SCHEMA_VERSION:
             raise BundleError(
-                f"{origin}: manifest.json has schema version {found!r}, this package reads {SCHEMA_VERSION}; "
-                "rebuild the bundle with: python deploy/compile.py"
+                f"{origin}: manifest.json has schema version {Field(found).short()}, this package reads "
+                f"{SCHEMA_VERSION}; rebuild the bundle with: python deploy/compile.py"
             )
         try:
-            data["tasks"] = {name: _task(value) for name, value in data["tasks"].items()}
-            data["files"] = {name: FileInfo(str(v["sha256"]), int(v["size"])) for name, v in data["files"].items()}
-            data["input_size"] = _size(data["input_size"])
-            data["backends"] = tuple(str(b) for b in data["backends"])
-            data["engines"] = {str(name): EngineInfo(**value) for name, value in data.get("engines", {}).items()}
-            manifest = cls(**data)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise BundleError(f"{origin}: manifest.json is damaged ({error!r}); copy or rebuild the bundle") from None
-        if manifest.resize not in ("aspect", "stretch") or manifest.colour != "rgb" or not manifest.tasks:
-            raise BundleError(
-                f"{origin}: manifest.json asks for resize {manifest.resize!r}, colour {manifest.colour!r} and "
-                f"{len(manifest.tasks)} tasks, which this package cannot do; rebuild the bundle"
-            )
-        for name, engine in manifest.engines.items():
-            if engine.file not in manifest.files:
-                raise BundleError(
-                    f"{origin}: manifest.json names {engine.file!r} for backend {name!r} and does not list it; "
-                    "rebuild the bundle"
-                )
-        return manifest
+            return _manifest(Field(data))
+        except FieldError as error:
+            raise BundleError(f"{origin}: manifest.json is damaged: {error}; copy or rebuild the bundle") from None
 
 
-def _size(value: Any) -> tuple[int, int]:
-    height, width = (int(v) for v in value)
-    if not (32 <= height <= 8192 and 32 <= width <= 8192):
-        raise ValueError(f"input_size {height} x {width} is outside 32..8192")
+def _manifest(whole: Field) -> Manifest:
+    fields = whole.members(
+        ("name", "preset", "precision", "input_size", "tasks", "files", "backends", "schema"),
+        ("resize", "colour", "engines", "accuracy", "made_with"),
+    )
+
+    def optional(name: str, default: Any) -> Field:
+        return fields.get(name, Field(default, name))
+
+    files = {name: _file(name, value) for name, value in fields["files"].pairs()}
+    engines = {name: _engine(name, value, files) for name, value in optional("engines", {}).pairs()}
+    manifest = Manifest(
+        name=fields["name"].text(),
+        preset=fields["preset"].text(),
+        precision=fields["precision"].one_of(PRECISIONS),
+        input_size=_size(fields["input_size"]),
+        tasks={name: _task(name, value) for name, value in fields["tasks"].pairs()},
+        files=files,
+        backends=_distinct(fields["backends"], [*ENGINE_FILES, "eager"]),
+        resize=optional("resize", "aspect").one_of(("aspect", "stretch")),
+        colour=optional("colour", "rgb").one_of(("rgb",)),
+        engines=engines,
+        accuracy=_accuracy(optional("accuracy", {})),
+        made_with={name: value.string() for name, value in optional("made_with", {}).pairs()},
+    )
+    if not manifest.tasks:
+        raise fields["tasks"].must("at least one task")
+    names = [output.name for task in manifest.tasks.values() for output in task.outputs]
+    for name in names:
+        if names.count(name) > 1:
+            raise FieldError(f"tasks have two outputs that are called {name!r}; each must have a name of its own")
+    return manifest
+
+
+def _size(value: Field) -> tuple[int, int]:
+    height, width = (side.whole(SMALLEST, LARGEST) for side in value.array(2, 2))
+    if height % 32 or width % 32:
+        raise value.must("height and width in multiples of 32")
     return height, width
 
 
-def _task(value: Mapping[str, Any]) -> TaskInfo:
-    fields = dict(value)
-    fields["outputs"] = tuple(OutputInfo(**o) for o in fields["outputs"])
-    fields["class_names"] = tuple(str(n) for n in fields["class_names"])
-    fields["palette"] = tuple((int(r), int(g), int(b)) for r, g, b in fields["palette"])
-    fields["needs"] = tuple(str(n) for n in fields["needs"])
-    fields["camera"] = _camera(fields.get("camera", {}))  # manifests from before it have none
-    if not fields["outputs"] or fields["outputs"][0].name != fields["name"]:
-        raise ValueError(f"task {fields['name']!r} has no main output")
-    return TaskInfo(**fields)
+def _file(name: str, value: Field) -> FileInfo:
+    if not name or not name.isprintable() or len(name) > 200 or "/" in name or "\\" in name or name.startswith("."):
+        raise FieldError(f"files lists {Field(name).short()}, which is outside the bundle; it must be a plain name")
+    fields = value.members(("sha256", "size"))
+    digest = fields["sha256"].text()
+    if not re.fullmatch("[0-9a-f]{64}", digest):
+        raise fields["sha256"].must("64 hexadecimal digits in lower case")
+    return FileInfo(digest, fields["size"].whole(0, MOST_BYTES))
 
 
-def _camera(value: Mapping[str, Any]) -> dict[str, float]:
-    rule = {str(key): float(number) for key, number in value.items()}
-    if rule and (set(rule) != {"focal", "limit"} or not all(0 < number < math.inf for number in rule.values())):
-        raise ValueError(f"camera {rule} must have focal and limit, finite and above 0")
-    return rule
+def _engine(backend: str, value: Field, files: Iterable[str]) -> EngineInfo:
+    if backend not in ENGINE_FILES:
+        raise FieldError(f"engines has {Field(backend).short()}; known: {', '.join(ENGINE_FILES)}")
+    fields = value.members(("file", "precision"), ("made_for",))
+    file = fields["file"].text()
+    if file not in files:
+        raise FieldError(f"it names {file!r} for backend {backend!r} and does not list it")
+    if not file.endswith(ENGINE_FILES[backend]):
+        raise fields["file"].must(f"a file that ends in {ENGINE_FILES[backend]}")
+    made_for = {key: text.text() for key, text in fields.get("made_for", Field({})).pairs()}
+    return EngineInfo(file, fields["precision"].one_of(ENGINE_PRECISIONS[backend]), made_for)
+
+
+def _distinct(value: Field, known: Iterable[str]) -> tuple[str, ...]:
+    found = [name.one_of(tuple(known)) for name in value.array()]
+    if len(set(found)) < len(found):
+        raise value.must("each name once")
+    return tuple(found)
+
+
+def _accuracy(value: Field) -> dict[str, Any]:
+    """Scores are told, not computed with: only their shape is looked at."""
+    found = dict(value.pairs())
+    if "dataset" in found:
+        found["dataset"].string()
+    for key in ("scores", "scores_fp32"):
+        for _, scores in found[key].pairs() if key in found else ():
+            dict(scores.pairs())
+    return {name: field.value for name, field in found.items()}
+
+
+def _task(name: str, value: Field) -> TaskInfo:
+    required = ("name", "kind", "picture", "picture_options", "outputs", "class_names", "palette", "needs")
+    fields = value.members(required, ("camera",))  # manifests from before the camera rule have none
+    if fields["name"].text() != name:
+        raise fields["name"].must(f"{name!r}, as the task is listed")
+    outputs = tuple(_output(output) for output in fields["outputs"].array(1))
+    main = outputs[0]
+    if main.name != name:
+        raise FieldError(f"{value.where}.outputs[0].name is {main.name!r}; it must be the task's, {name!r}")
+    class_names = tuple(each.string() for each in fields["class_names"].array(0, MOST_CLASSES))
+    palette = checked_colours(fields["palette"])
+    if len(palette) != len(class_names):
+        raise FieldError(f"{value.where}.palette has {len(palette)} colours for {len(class_names)} classes")
+    picture, options = checked_picture(
+        fields["picture"], fields["picture_options"], main.channels, main.dtype, len(class_names)
+    )
+    needs = tuple(each.text() for each in fields["needs"].array())
+    camera = {key: number.number(0.0, FARTHEST) for key, number in _rule(fields.get("camera", Field({}))).items()}
+    if camera and (main.channels, main.dtype) != (1, "float32"):
+        raise fields["camera"].must(f"empty: the main output is {main.dtype} of {main.channels} channels, no length")
+    return TaskInfo(name, fields["kind"].text(), picture, options, outputs, class_names, palette, needs, camera)
+
+
+def _rule(value: Field) -> dict[str, Field]:
+    """Both numbers of a camera rule, or none."""
+    return value.members(("focal", "limit")) if dict(value.pairs()) else {}
+
+
+def _output(value: Field) -> OutputInfo:
+    fields = value.members(("name", "channels", "dtype", "unit"), ("resample",))
+    dtype = fields["dtype"].one_of(DTYPES)
+    resample = fields.get("resample", Field("nearest")).one_of(("nearest", "linear"))
+    if resample == "linear" and not dtype.startswith("float"):
+        raise fields["resample"].must(f"nearest: the mean of two {dtype} values means nothing")
+    return OutputInfo(
+        fields["name"].text(), fields["channels"].whole(1, MOST_CHANNELS), dtype, fields["unit"].text(least=0), resample
+    )
+
+
+def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON; of two values of one name, the one that is read would be chance."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise FieldError(f"{Field(twice).short()} is said twice in one object")
+    return found

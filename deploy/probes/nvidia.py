@@ -124,8 +124,10 @@ def probe_torch_tensorrt(machine: Machine) -> Finding:
     name = edition if version else f"{edition} (TensorRT-RTX edition: builds on a CPU, runs on RTX GPUs only)"
     proof = machine.prove("import torch_tensorrt\nfacts = {'version': torch_tensorrt.__version__}")
     if "error" in proof:
-        lacks = "" if machine.nvidia else "no NVIDIA driver; "
-        return Finding("torch_tensorrt", "broken", f"{name}: {lacks}{proof['error']}; {partner}", remedy)
+        if not machine.nvidia:
+            why = f"installed, of use only with an NVIDIA GPU, and no NVIDIA driver is loaded ({proof['error']})"
+            return Finding("torch_tensorrt", "no GPU", f"{name}: {why}")
+        return Finding("torch_tensorrt", "broken", f"{name}: {proof['error']}; {partner}", remedy)
     return Finding("torch_tensorrt", "ok", name, facts=proof)
 
 

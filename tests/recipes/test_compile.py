@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -63,14 +64,25 @@ def exported_already(from_the_command_line, monkeypatch) -> None:
 def test_the_shipped_network_in_int8(from_the_command_line):
     out, printed, warned = from_the_command_line
     assert "convolutions in INT8" in printed
-    assert re.search(r"^task +metric +eager fp32 +onnx int8 +lost +allowed$", printed, re.MULTILINE)
+    assert re.search(r"^task +metric +eager fp32 +onnx int8 +lost +allowed +verdict$", printed, re.MULTILINE)
     for task in ("semantic", "depth", "normals", "edges"):
         assert f"\n{task}" in printed
+    assert re.search(r"^depth +RMSE metres +[\d.]+ +[\d.]+ +-?[\d.]+ +[\d.]+ +(passed|FAILED)", printed, re.MULTILINE)
+    stages = re.findall(r"^\[ *\d+ s\] (.*) \.\.\.$", printed, re.MULTILINE)
+    assert [stage.split()[0] for stage in stages[:7]] == [
+        "read", "make", "export", "condition", "judge", "judge", "condition"
+    ]  # fmt: skip
+    assert stages[-1] == "time onnx and eager, turn by turn"
+    assert "beside    the network that ships" not in printed, "it is that network"
     assert "warning: --judge 2 is too few for the gate to mean much: give at least 16" in warned.splitlines()
     bundle = Bundle(out)
     bundle.verify()
     manifest = bundle.manifest
     assert manifest.precision == "int8"
+    assert manifest.accuracy["dataset"] == "procedural street world, real style, 2 frames of 64x96"
+    promised = re.search(r"^bundle .*, about (\d+) MB$", printed, re.MULTILINE)
+    size = sum(info.size for info in manifest.files.values()) / 1e6
+    assert size < int(promised[1]) < 1.5 * size, "what is promised is enough, and not much too much"
     assert manifest.engines["onnx"].file == "model.int8-cpu.onnx"
     assert {"model.onnx", "model.int8-cpu.onnx", "model.int8-trt.onnx", "model.safetensors"} <= set(manifest.files)
     assert set(manifest.accuracy["scores"]) == set(manifest.accuracy["scores_fp32"]) == set(manifest.tasks)
@@ -163,6 +175,16 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path, capsys):
         (("--calibration", "/somewhere"), "is for --int8"),
         (("--judge", "-1"), "--judge is -1"),
         (("--int8", "--calibration", "/nowhere"), "no such file or folder"),
+        (
+            ("--int8", "--calibration", "/nowhere", "--dry-run"),
+            "--calibration /nowhere: /nowhere: no such file or folder",
+        ),
+        (("--int8", "--calibration-frames", "0"), "--calibration-frames is 0"),
+        (("--int8", "--calibration", str(ROOT / "deploy"), "--dry-run"), "deploy"),
+        (("--checkpoint", "/nowhere", "--dry-run"), "/nowhere"),
+        (("--card", "/nowhere.md", "--dry-run"), "/nowhere.md"),
+        (("--sign", "/nowhere.pem", "--dry-run"), "/nowhere.pem"),
+        (("--backend", "eager", "--int8"), "backend eager has no int8, only fp32"),
         (("--backend", "onnx", "--bf16", "--judge", "0"), "backend onnx has no bf16"),
         (("--preset", "densemtl_x"), "densemtl_x"),
         (("--sign", "/nowhere.pem"), "/nowhere.pem"),
@@ -173,6 +195,22 @@ def test_bad_input_is_one_line(tmp_path, capsys, arguments, match):
     out = tmp_path / "mine.bundle"
     assert match in error_of(capsys, *arguments, "--out", str(out))
     assert not out.exists()
+
+
+@pytest.mark.parametrize("more", [(), ("--dry-run",)])
+def test_too_little_room_is_told_before_the_work(tmp_path, monkeypatch, capsys, more):
+    full = shutil.disk_usage(tmp_path)._replace(free=3_000_000)
+    monkeypatch.setattr("shutil.disk_usage", lambda place: full)
+    monkeypatch.setattr(command, "_compile", lambda *args: pytest.fail("the work has begun"))
+    message = error_of(capsys, "--int8", "--out", str(tmp_path / "new/mine.bundle"), *more)
+    assert re.search(rf"mine\.bundle needs about \d\d MB in {tmp_path}, and 3 MB are free; make room there", message)
+
+
+def test_a_place_below_a_file_is_told_in_a_dry_run(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert "is a file, not a folder" in error_of(
+        capsys, "--dry-run", "--backend", "eager", "--out", str(tmp_path / "file/mine.bundle")
+    )
 
 
 def test_something_else_in_the_way_is_left_alone(tmp_path, capsys):

@@ -19,6 +19,7 @@ from densemtl_core.errors import InputError
 from densemtl_core.runtime import default_bundle
 from densemtl_core.runtime.backends.base import RunResult
 from deploy import benchmark, conditions
+from deploy.benchmark_report import table
 from deploy.comparison import STAGES, compare, ratio
 from deploy.foreign_graph import ForeignGraph, image_shape
 from deploy.latency import interleaved
@@ -93,6 +94,14 @@ def test_engines_take_turns():
     assert {name: len(seconds["total"]) for name, seconds in times.items()} == dict.fromkeys("abc", 3)
 
 
+def test_the_table_says_at_which_size_each_network_works():
+    engines = [engine("a", input_size=(96, 160)), engine("b", input_size=(192, 320))]
+    times = {name: {stage: [0.01] for stage in STAGES} for name in "ab"}
+    head, _, *rows = table(compare(engines, times)).splitlines()[:4]
+    column = [cell.strip() for cell in head.split("|")].index("size")
+    assert [row.split("|")[column].strip() for row in rows] == ["96x160", "192x320"]
+
+
 # the command, with engines that are made up ---------------------------------------------------------------------------
 
 
@@ -138,9 +147,9 @@ def test_what_is_written(made_up, tmp_path, capsys):
     said = capsys.readouterr().out
     assert (tmp_path / "t.md").read_text() == f"# Latency\n\n{said}"
     assert "* with the engine's library" in said
-    for table in said.split("\n\n"):
-        if table.startswith("|"):
-            assert len({len(line) for line in table.splitlines()}) == 1, "columns are aligned"
+    for part in said.split("\n\n"):
+        if part.startswith("|"):
+            assert len({len(line) for line in part.splitlines()}) == 1, "columns are aligned"
 
 
 def test_an_interrupt_writes_nothing(made_up, tmp_path, capsys):

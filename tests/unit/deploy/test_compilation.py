@@ -36,7 +36,7 @@ def scored(monkeypatch, fails_until):
     """Depth is bad until a module with this name is kept."""
     current: list[tuple[str, ...]] = []
 
-    def scores(bundle, backend, tasks, samples):
+    def scores(bundle, backend, tasks, samples, done):
         good = backend == "eager" or any(name == fails_until for name in current[-1])
         values = {"semantic": "mIoU", "depth": "RMSE", "normals": "mErr", "edges": "macroF1"}
         return {task: {metric: 1.0 if good or task != "depth" else 2.0} for task, metric in values.items()}
@@ -88,7 +88,7 @@ def test_tensorrts_file_is_judged_by_itself_and_left_out_where_it_loses_too_much
     monkeypatch.setattr(compilation, "int8_for_tensorrt", lambda model, frames, keep: other)
     judged: list[str] = []
 
-    def scores(bundle, backend, tasks, samples):
+    def scores(bundle, backend, tasks, samples, done):
         judged.append(packed[-1].engines["onnx"].file)
         bad = judged[-1] == "model.int8-trt.onnx" and not accurate
         values = {"semantic": "mIoU", "depth": "RMSE", "normals": "mErr", "edges": "macroF1"}

@@ -79,6 +79,20 @@ class TestEngines:
         predictor.predict(255 - picture(64, 96))
         np.testing.assert_array_equal(first["edges"], kept)
 
+    @pytest.mark.parametrize("backend", ENGINES)
+    def test_several_images_at_once_are_what_each_is_alone(self, compiled, backend):
+        predictor = Predictor(compiled, backend=backend)
+        images = [picture(64, 96), 255 - picture(96, 64), 255 - picture(64, 96), picture(64, 96)[:, ::-1]]
+        sizes = [None, None, (32, 48), (128, 192)]
+        together = predictor.predict_batch(images, sizes=sizes)
+        for image, size, found in zip(images, sizes, together, strict=True):
+            alone = predictor.predict(image, size=size)
+            assert found["semantic"].shape == (size or image.shape[:2])
+            assert (found["semantic"] == alone["semantic"]).mean() > 0.999
+            for name in ("semantic_confidence", "depth", "normals", "edges"):
+                np.testing.assert_allclose(found[name], alone[name], rtol=1e-5, atol=1e-5)
+        assert predictor.batch_limit == 1, "a CPU gains little by several, and the first would wait"
+
     def test_only_the_tasks_asked_for_come_back(self, compiled):
         found = Predictor(compiled, backend="onnx").predict(picture(64, 96), tasks=["edges"])
         assert list(found) == ["edges"]
@@ -87,7 +101,7 @@ class TestEngines:
         backend = open_backend("onnx", Bundle(compiled))
         backend.close()
         with pytest.raises(RuntimeError, match="onnx is closed"):
-            backend.run(picture(64, 96), ["edges"], (64, 96))
+            backend.run([picture(64, 96)], ["edges"], [(64, 96)])
 
     def test_a_robot_with_onnxruntime_needs_no_torch(self, compiled):
         code = (
@@ -102,17 +116,20 @@ class TestEngines:
 class TestRefusals:
     def test_a_manifest_with_another_number_of_classes(self, compiled, tmp_path):
         tasks = dict(Bundle(compiled).manifest.tasks)
-        tasks["semantic"] = replace(tasks["semantic"], class_names=("road", "sky"))
+        two = ((0, 0, 0), (9, 9, 9))
+        tasks["semantic"] = replace(
+            tasks["semantic"], class_names=("road", "sky"), palette=two, picture_options={"palette": two}
+        )
         bundle = rewritten(compiled, tmp_path / "two.bundle", tasks=tasks)
         with pytest.raises(BundleError, match=r"names 2 classes for task 'semantic', model.json 19"):
             Predictor(bundle, backend="onnx")
 
     def test_an_output_of_another_type(self, compiled, tmp_path):
         tasks = dict(Bundle(compiled).manifest.tasks)
-        outputs = tuple(replace(o, dtype="uint16") for o in tasks["edges"].outputs)
+        outputs = tuple(replace(o, dtype="float64") for o in tasks["edges"].outputs)
         tasks["edges"] = replace(tasks["edges"], outputs=outputs)
         bundle = rewritten(compiled, tmp_path / "other.bundle", tasks=tasks)
-        with pytest.raises(BundleError, match=r"gives 'edges' as float32 .*; uint16 with 1 channels was promised"):
+        with pytest.raises(BundleError, match=r"gives 'edges' as float32 .*; float64 with 1 channels was promised"):
             Predictor(bundle, backend="onnx")
 
     def test_a_graph_without_a_promised_output(self, compiled, exported, tmp_path):

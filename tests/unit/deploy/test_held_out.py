@@ -25,14 +25,14 @@ def footage(folder: Path, count: int, *, still: bool = False) -> str:
 @pytest.mark.parametrize(
     ("there", "wanted", "left"), [(1, 64, 1), (4, 64, 4), (10, 64, 8), (70, 64, 56), (100, 64, 64), (10, 3, 3)]
 )
-def test_a_fifth_is_kept_where_there_are_few(tmp_path, there, wanted, left):
-    assert left_to_calibrate(footage(tmp_path, there), wanted) == left
+def test_a_fifth_is_kept_where_there_are_few(there, wanted, left):
+    assert left_to_calibrate(there, wanted) == left
 
 
 @pytest.mark.parametrize(("there", "expected"), [(10, 2), (100, HELD_OUT), (4, 0)])
 def test_none_was_calibrated_on(tmp_path, there, expected):
     source = footage(tmp_path, there)
-    used = calibration_set(source, SIZE, count=left_to_calibrate(source, 64)).frames
+    used = calibration_set(source, SIZE, count=left_to_calibrate(there, 64)).frames
     held = held_out_frames(source, used, SIZE)
     assert len(held) == expected
     values = {int(frame[0, 0, 0]) for frame in held}
@@ -53,4 +53,4 @@ def test_the_same_picture_again_is_not_another_one(tmp_path):
 
 def test_nothing_there(tmp_path):
     with pytest.raises(InputError, match="no such file"):
-        left_to_calibrate(str(tmp_path / "gone"), 8)
+        held_out_frames(str(tmp_path / "gone"), [], SIZE)

@@ -487,9 +487,15 @@ def test_a_frame_goes_through_the_engine_and_comes_back_as_promised(
     generator = np.random.default_rng(1)
     first, second = (generator.integers(0, 256, (64, 96, 3), dtype=np.uint8) for _ in range(2))
     runs = engine.runs
-    one = opened.run(first, ["semantic", "depth", "normals", "edges"], (64, 96))
-    two = opened.run(second, ["depth"], (64, 96))
+    (one,) = opened.run([first], ["semantic", "depth", "normals", "edges"], [(64, 96)])
+    (two,) = opened.run([second], ["depth"], [(64, 96)])
     assert engine.runs == runs + 2
+    assert opened.batch_limit == batch
+    # More than the engine takes at once are several runs, the last one padded.
+    several = opened.run([first, second, first], ["depth"], [(64, 96)] * 3)
+    assert engine.runs == runs + 2 + (3 if batch == 1 else 2)
+    for found, alone in zip(several, (one, two, one), strict=True):
+        np.testing.assert_allclose(found.outputs["depth"], alone.outputs["depth"], rtol=1e-5)
     assert list(two.outputs) == ["depth"]
     with torch.no_grad():
         expected = network(torch.from_numpy(first)[None])
@@ -499,7 +505,7 @@ def test_a_frame_goes_through_the_engine_and_comes_back_as_promised(
         np.testing.assert_allclose(found, value[0].numpy(), rtol=1e-4, atol=1e-5)
     opened.close()
     with pytest.raises(RuntimeError, match="closed"):
-        opened.run(first, ["depth"], (64, 96))
+        opened.run([first], ["depth"], [(64, 96)])
 
 
 def test_bytes_that_are_no_engine_are_refused(bundle_for, monkeypatch):

@@ -170,7 +170,8 @@ def test_world_writable_is_refused(bundle):
 def test_classes_must_agree_with_the_model(bundle):
     def drop_a_class(manifest):
         task = manifest["tasks"]["semantic"]
-        task["class_names"], task["palette"] = task["class_names"][:-1], task["palette"][:-1]
+        for fields, key in ((task, "class_names"), (task, "palette"), (task["picture_options"], "palette")):
+            fields[key] = fields[key][:-1]
 
     edit_manifest(bundle, drop_a_class)
     with pytest.raises(BundleError) as error:
