@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from densemtl_core import render
 from densemtl_core.errors import InputError
 from densemtl_core.runtime.backends import open_backend
+from densemtl_core.runtime.backends.base import RunResult
 from densemtl_core.runtime.bundle import Bundle
 from densemtl_core.runtime.camera import apply_camera, checked_intrinsics, working_focal
 from densemtl_core.runtime.manifest import BundleError, Manifest, TaskInfo
@@ -85,6 +86,7 @@ class Predictor:
         backend: name of the engine in use.
         device: where it runs.
         precision: in which that engine computes, ``fp32``, ``fp16``, ``bf16`` or ``int8``.
+        batch_limit: so many images are worth one call of `predict_batch`; 1 where the engine gains little by several.
 
     Raises:
         BundleError: the bundle is missing, tampered with, not signed by the key, or not for this machine.
@@ -112,17 +114,24 @@ class Predictor:
         self.backend = self._engine.name
         self.device = self._engine.device
         self.precision = self.manifest.precision_of(self.backend)
+        self.batch_limit = self._engine.batch_limit
 
-    def warm_up(self, size: tuple[int, int] | None = None, frames: int = 3) -> None:
+    def warm_up(self, size: tuple[int, int] | None = None, frames: int = 3, batch: int = 1) -> None:
         """Infer on blank frames, so that the first real one is as fast as the rest.
 
         Args:
             size: ``(H, W)`` of the camera; the network's own by default.
-            frames: how many.
+            frames: how often.
+            batch: most images that `predict_batch` will get at once; each number up to it is tried.
         """
         blank = np.zeros((*(size or self.manifest.input_size), 3), np.uint8)
-        for _ in range(frames):
-            self.predict(blank)
+        for count in range(1, batch + 1):
+            for _ in range(frames):
+                self.predict_batch([blank] * count)
+
+    def working_size(self, image: tuple[int, int]) -> tuple[int, int]:
+        """The size ``(h, w)`` at which the network sees an image of ``(H, W)``: one run takes images of one."""
+        return self._engine.working_size(image)
 
     def predict(
         self,
@@ -144,29 +153,66 @@ class Predictor:
         Raises:
             InputError: not such an image, a task that the bundle does not have, or intrinsics that are none.
         """
-        if not isinstance(image, np.ndarray):
-            raise InputError(f"image must be an array (H, W, 3) uint8 RGB, got {type(image).__name__}; was it read?")
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-            raise InputError(f"image must be (H, W, 3) uint8 RGB, got shape {image.shape} of {image.dtype}")
-        if 0 in image.shape or (size is not None and min(size) < 1):
-            raise InputError(f"image of shape {image.shape} to outputs of size {size}: no side may be zero")
-        K = checked_intrinsics(intrinsics)
-        # Negative strides (a BGR view, say) are no memory that an engine can read in place.
-        image = np.ascontiguousarray(image)
-        wanted = self._with_needs(self.manifest.tasks if tasks is None else tuple(tasks))
-        result = self._engine.run(image, wanted, size or (image.shape[0], image.shape[1]))
-        infos = {name: self.manifest.tasks[name] for name in wanted}
-        if K is not None:
-            own = (image.shape[0], image.shape[1])
-            focal = working_focal(K, own, self.manifest.input_size, self.manifest.resize)
-            apply_camera(
-                result.outputs, focal, {n: t.camera for n, t in infos.items()}, {n: t.needs for n, t in infos.items()}
+        return self.predict_batch([image], tasks, [size], [intrinsics])[0]
+
+    def predict_batch(
+        self,
+        images: Sequence[NDArray[Any]],
+        tasks: Iterable[str] | None = None,
+        sizes: Sequence[tuple[int, int] | None] | None = None,
+        intrinsics: Sequence[ArrayLike | None] | None = None,
+    ) -> list[Predictions]:
+        """Infer on several images, perhaps of several cameras; each gets what `predict` gives for it alone.
+
+        Images of one `working_size` are one run of the engine; others follow in further runs.
+
+        Args:
+            images: each as for `predict`, of any sizes.
+            tasks: names of the tasks wanted of every image, all by default.
+            sizes: ``(H, W)`` of the outputs, one an image; None = the image's own.
+            intrinsics: as for `predict`, one an image; None = all unknown.
+
+        Returns:
+            One an image, in their order.
+
+        Raises:
+            InputError: as for `predict`, or not as many sizes or intrinsics as images.
+        """
+        sizes = [None] * len(images) if sizes is None else sizes
+        intrinsics = [None] * len(images) if intrinsics is None else intrinsics
+        if not len(images) == len(sizes) == len(intrinsics):
+            raise InputError(
+                f"{len(images)} images with {len(sizes)} sizes and {len(intrinsics)} intrinsics; give one an image"
             )
-        return Predictions(result.outputs, infos, result.seconds)
+        names = ["image"] if len(images) == 1 else [f"images[{k}]" for k in range(len(images))]
+        whole = [_checked_image(*given) for given in zip(images, sizes, names, strict=True)]
+        cameras = [checked_intrinsics(given) for given in intrinsics]
+        wanted = self._with_needs(self.manifest.tasks if tasks is None else tuple(tasks))
+        own = [(image.shape[0], image.shape[1]) for image in whole]
+        together: dict[tuple[int, int], list[int]] = {}
+        for k, size in enumerate(own):
+            together.setdefault(self._engine.working_size(size), []).append(k)
+        results: dict[int, RunResult] = {}
+        for places in together.values():
+            found = self._engine.run([whole[k] for k in places], wanted, [sizes[k] or own[k] for k in places])
+            results.update(zip(places, found, strict=True))
+        infos = {name: self.manifest.tasks[name] for name in wanted}
+        for k, K in enumerate(cameras):
+            if K is not None:
+                self._apply(K, own[k], results[k], infos)
+        return [Predictions(results[k].outputs, infos, results[k].seconds) for k in range(len(whole))]
 
     def close(self) -> None:
         """Free the engine."""
         self._engine.close()
+
+    def _apply(
+        self, K: NDArray[np.float64], size: tuple[int, int], result: RunResult, infos: Mapping[str, TaskInfo]
+    ) -> None:
+        """Make the predictions of an image of ``size`` those of its camera, in place."""
+        focal = working_focal(K, size, self.manifest.input_size, self.manifest.resize)
+        rules, needs = {n: t.camera for n, t in infos.items()}, {n: t.needs for n, t in infos.items()}
+        apply_camera(result.outputs, focal, rules, needs)
 
     def _with_needs(self, tasks: Iterable[str]) -> tuple[str, ...]:
         wanted = set(tasks)
@@ -179,3 +225,15 @@ class Predictor:
         for name in tuple(wanted):
             wanted.update(n for n in self.manifest.tasks[name].needs if n in self.manifest.tasks)
         return tuple(name for name in self.manifest.tasks if name in wanted)
+
+
+def _checked_image(image: Any, size: tuple[int, int] | None, name: str) -> NDArray[np.uint8]:
+    """An image that an engine can read in place."""
+    if not isinstance(image, np.ndarray):
+        raise InputError(f"{name} must be an array (H, W, 3) uint8 RGB, got {type(image).__name__}; was it read?")
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise InputError(f"{name} must be (H, W, 3) uint8 RGB, got shape {image.shape} of {image.dtype}")
+    if 0 in image.shape or (size is not None and min(size) < 1):
+        raise InputError(f"{name} of shape {image.shape} to outputs of size {size}: no side may be zero")
+    # Negative strides (a BGR view, say) are no memory that an engine can read in place.
+    return np.ascontiguousarray(image)

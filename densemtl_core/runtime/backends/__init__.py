@@ -102,7 +102,7 @@ def _faster(opened: list[Backend], bundle: Bundle) -> Backend:
     for frame in range(TRIAL_FRAMES + 1):
         for backend in opened:
             start = time.perf_counter()
-            backend.run(blank, tasks, size)
+            backend.run([blank], tasks, [size])
             if frame:  # the first one allocates
                 seconds[backend.name].append(time.perf_counter() - start)
     medians = {name: statistics.median(values) for name, values in seconds.items()}

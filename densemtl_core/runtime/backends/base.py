@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Backend", "RunResult", "decoding_size", "enlarge", "fit_pixels", "working_size"]
+__all__ = ["Backend", "RunResult", "decoding_size", "enlarge", "fit_pixels", "stacked", "working_size"]
 
 
 @dataclass
@@ -19,7 +19,8 @@ class RunResult:
 
     Attributes:
         outputs: output name to array, ``(H, W)`` or ``(H, W, C)``.
-        seconds: stage to wall-clock seconds.
+        seconds: stage to wall-clock seconds; of an image that was one of several, ``preprocess`` and ``infer`` are
+            those of all together: so long it waited.
     """
 
     outputs: dict[str, NDArray[Any]]
@@ -27,18 +28,34 @@ class RunResult:
 
 
 class Backend(Protocol):
-    """An engine with a model in it. Not thread-safe: one caller at a time."""
+    """An engine with a model in it. Not thread-safe: one caller at a time.
+
+    Attributes:
+        name: of the backend.
+        device: where it runs.
+        batch_limit: so many images are worth one run; 1 where several take about as long as one after another.
+    """
 
     name: str
     device: str
+    batch_limit: int
 
-    def run(self, image: NDArray[Any], tasks: Sequence[str], size: tuple[int, int]) -> RunResult:
+    def working_size(self, image: tuple[int, int]) -> tuple[int, int]:
+        """The size ``(h, w)`` at which the network sees an image of ``(H, W)``."""
+        ...
+
+    def run(
+        self, images: Sequence[NDArray[Any]], tasks: Sequence[str], sizes: Sequence[tuple[int, int]]
+    ) -> list[RunResult]:
         """Infer.
 
         Args:
-            image: ``(H, W, 3)`` uint8 RGB of any size.
+            images: at least one, ``(H, W, 3)`` uint8 RGB, of any sizes that have one `working_size`.
             tasks: names of the tasks to compute, each of the bundle.
-            size: ``(H, W)`` of the outputs.
+            sizes: ``(H, W)`` of the outputs, one an image.
+
+        Returns:
+            One an image, in their order.
         """
         ...
 
@@ -87,6 +104,12 @@ def fit_pixels(image: NDArray[Any], size: tuple[int, int]) -> NDArray[np.uint8]:
         smaller = size[0] < image.shape[0] or size[1] < image.shape[1]
         image = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
     return np.ascontiguousarray(image, np.uint8)
+
+
+def stacked(images: Sequence[NDArray[Any]], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Bring camera images to the working size (`fit_pixels`), as one ``(B, h, w, 3)``; a single one is not copied."""
+    pixels = [fit_pixels(image, size) for image in images]
+    return pixels[0][None] if len(pixels) == 1 else np.stack(pixels)
 
 
 def working_size(image: tuple[int, int], input_size: tuple[int, int], resize: str) -> tuple[int, int]:

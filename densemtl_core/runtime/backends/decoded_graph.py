@@ -8,13 +8,13 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from densemtl_core.runtime.backends.base import RunResult, enlarge, fit_pixels, working_size
+from densemtl_core.runtime.backends.base import RunResult, enlarge, stacked, working_size
 from densemtl_core.runtime.manifest import BundleError, Manifest, OutputInfo
 
 __all__ = ["DecodedGraphBackend", "Infer", "check_declared", "check_self_contained"]
 
 Infer = Callable[[NDArray[Any], Sequence[str]], Sequence[NDArray[Any]]]
-"""From pixels ``(1, H, W, 3)`` uint8 and output names to one array ``(1, H, W[, C])`` a name."""
+"""From pixels ``(B, H, W, 3)`` uint8 and output names to one array ``(B, H, W[, C])`` a name."""
 
 ELSEWHERE = b"\n\x08location\x12"
 """How an ONNX tensor begins to say in which other file its values are: the key of a pair, and the tag of its value."""
@@ -34,6 +34,8 @@ class DecodedGraphBackend:
         manifest: of the bundle.
         fixed: ``(H, W)`` of the only image size that the engine takes; None: any whose sides are multiples of 32.
         free: called when the backend is closed.
+        most: images that the engine takes at once; None: any number.
+        batch_limit: see `densemtl_core.runtime.backends.base.Backend`.
     """
 
     def __init__(
@@ -44,28 +46,41 @@ class DecodedGraphBackend:
         manifest: Manifest,
         fixed: tuple[int, int] | None = None,
         free: Callable[[], None] | None = None,
+        *,
+        most: int | None = None,
+        batch_limit: int = 1,
     ) -> None:
-        self.name, self.device = name, device
+        self.name, self.device, self.batch_limit = name, device, batch_limit
         self._infer: Infer | None = infer
-        self._manifest, self._fixed, self._free = manifest, fixed, free
+        self._manifest, self._fixed, self._free, self._most = manifest, fixed, free, most
 
-    def run(self, image: NDArray[Any], tasks: Sequence[str], size: tuple[int, int]) -> RunResult:
+    def working_size(self, image: tuple[int, int]) -> tuple[int, int]:
+        """See `densemtl_core.runtime.backends.base.Backend`."""
+        return self._fixed or working_size(image, self._manifest.input_size, self._manifest.resize)
+
+    def run(
+        self, images: Sequence[NDArray[Any]], tasks: Sequence[str], sizes: Sequence[tuple[int, int]]
+    ) -> list[RunResult]:
         """See `densemtl_core.runtime.backends.base.Backend`."""
         if self._infer is None:
             raise RuntimeError(f"backend {self.name} is closed")
+        most = self._most or len(images)
+        if len(images) > most:
+            parts = [slice(k, k + most) for k in range(0, len(images), most)]
+            return [result for part in parts for result in self.run(images[part], tasks, sizes[part])]
         start = time.perf_counter()
-        manifest = self._manifest
-        working = self._fixed or working_size((image.shape[0], image.shape[1]), manifest.input_size, manifest.resize)
-        pixels = fit_pixels(image, working)[None]
+        pixels = stacked(images, self.working_size((images[0].shape[0], images[0].shape[1])))
         loaded = time.perf_counter()
-        wanted = _outputs_of(manifest, tasks)
+        wanted = _outputs_of(self._manifest, tasks)
         values = self._infer(pixels, [output.name for output in wanted])
         inferred = time.perf_counter()
-        outputs = {o.name: enlarge(value[0], size, o.resample) for o, value in zip(wanted, values, strict=True)}
-        end = time.perf_counter()
-        return RunResult(
-            outputs, {"preprocess": loaded - start, "infer": inferred - loaded, "postprocess": end - inferred}
-        )
+        results = []
+        for k, size in enumerate(sizes):
+            begin = time.perf_counter()
+            outputs = {o.name: enlarge(value[k], size, o.resample) for o, value in zip(wanted, values, strict=True)}
+            seconds = {"preprocess": loaded - start, "infer": inferred - loaded}
+            results.append(RunResult(outputs, seconds | {"postprocess": time.perf_counter() - begin}))
+        return results
 
     def close(self) -> None:
         """Free the engine."""

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from densemtl_core.models.densemtl import DenseMTL
 from densemtl_core.models.description import ModelDescription
 from densemtl_core.models.folding import fold_batch_norm
-from densemtl_core.runtime.backends.base import RunResult, decoding_size, enlarge, fit_pixels, working_size
+from densemtl_core.runtime.backends.base import RunResult, decoding_size, enlarge, stacked, working_size
 from densemtl_core.runtime.bundle import Bundle
 from densemtl_core.runtime.manifest import BundleError
 from densemtl_core.tasks import Task, decode
 
 __all__ = ["EagerBackend", "load"]
+
+CUDA_BATCH = 8
+"""Images that a GPU computes at once. On a CPU the first of several would wait for all, and little is gained."""
 
 
 class EagerBackend:
@@ -37,37 +41,53 @@ class EagerBackend:
         self, model: DenseMTL, tasks: Sequence[Task], input_size: tuple[int, int], resize: str, device: str
     ) -> None:
         self.device = device
+        self.batch_limit = CUDA_BATCH if device.startswith("cuda") else 1
         folded = fold_batch_norm(model.eval()).to(device)
         self._model = folded.to(memory_format=torch.channels_last)
         self._tasks = {task.name: task for task in tasks}
         self._input_size, self._resize = input_size, resize
 
+    def working_size(self, image: tuple[int, int]) -> tuple[int, int]:
+        """See `densemtl_core.runtime.backends.base.Backend`."""
+        return working_size(image, self._input_size, self._resize)
+
     @torch.inference_mode()
-    def run(self, image: NDArray[Any], tasks: Sequence[str], size: tuple[int, int]) -> RunResult:
+    def run(
+        self, images: Sequence[NDArray[Any]], tasks: Sequence[str], sizes: Sequence[tuple[int, int]]
+    ) -> list[RunResult]:
         """See `densemtl_core.runtime.backends.base.Backend`."""
         start = time.perf_counter()
-        working = working_size((image.shape[0], image.shape[1]), self._input_size, self._resize)
-        pixels = torch.from_numpy(fit_pixels(image, working)).to(self.device)
-        pixels = pixels.permute(2, 0, 1).unsqueeze(0).float().div_(255.0)
+        working = self.working_size((images[0].shape[0], images[0].shape[1]))
+        pixels = torch.from_numpy(stacked(images, working)).to(self.device)
+        pixels = pixels.permute(0, 3, 1, 2).float().div_(255.0)
         self._wait()
         loaded = time.perf_counter()
         raw = self._model(pixels, intermediate=False, wanted=tasks)
         self._wait()
         inferred = time.perf_counter()
+        results = []
+        for k, size in enumerate(sizes):
+            begin = time.perf_counter()
+            outputs = self._decode({name: raw[name][0][k : k + 1] for name in tasks}, size, working)
+            seconds = {"preprocess": loaded - start, "infer": inferred - loaded}
+            results.append(RunResult(outputs, seconds | {"postprocess": time.perf_counter() - begin}))
+        return results
+
+    def _decode(
+        self, raw: Mapping[str, Tensor], size: tuple[int, int], working: tuple[int, int]
+    ) -> dict[str, NDArray[Any]]:
+        """Raw output ``(1, C, h, w)`` by task to arrays of one image, of ``size``, by output name."""
         decoding = decoding_size(size, working)
         # The reductions over classes that follow are several times faster with whole planes in memory.
-        full = {name: Task.resize(raw[name][0].contiguous(), decoding) for name in tasks}
-        chosen = [self._tasks[name] for name in tasks]
+        full = {name: Task.resize(value.contiguous(), decoding) for name, value in raw.items()}
+        chosen = [self._tasks[name] for name in raw]
         decoded = decode(chosen, full)
         outputs = {}
         for output in (o for task in chosen for o in task.outputs()):
             value = decoded[output.name][0]
             array = (value if output.channels == 1 else value.permute(1, 2, 0)).contiguous().cpu().numpy()
             outputs[output.name] = enlarge(array, size, output.resample)
-        end = time.perf_counter()
-        return RunResult(
-            outputs, {"preprocess": loaded - start, "infer": inferred - loaded, "postprocess": end - inferred}
-        )
+        return outputs
 
     def close(self) -> None:
         """Free the network."""
@@ -81,6 +101,10 @@ class EagerBackend:
             torch.cuda.synchronize()
 
 
+def _facts(output: Any) -> tuple[Any, ...]:
+    return output.name, output.channels, output.dtype, output.unit, output.resample
+
+
 def load(bundle: Bundle, threads: int | None) -> EagerBackend:
     """Build the network that ``model.json`` describes and fill in the weights."""
     if threads is not None:
@@ -90,9 +114,7 @@ def load(bundle: Bundle, threads: int | None) -> EagerBackend:
     manifest = bundle.manifest
     for task in description.tasks:
         declared = manifest.tasks[task.name]
-        if [(o.name, o.channels, o.dtype) for o in declared.outputs] != [
-            (o.name, o.channels, o.dtype) for o in task.outputs()
-        ]:
+        if [_facts(o) for o in declared.outputs] != [_facts(o) for o in task.outputs()]:
             raise BundleError(f"{origin}: manifest.json and model.json disagree on the outputs of task {task.name!r}")
         if declared.camera != task.camera_rule():
             raise BundleError(

@@ -39,9 +39,10 @@ def load(bundle: Bundle, threads: int | None) -> DecodedGraphBackend:
         values: Sequence[NDArray[Any]] = session.run(list(names), {image.name: pixels})
         return values
 
-    height, width = image.shape[1:3]
+    batch, height, width = image.shape[:3]
     fixed = (height, width) if isinstance(height, int) and isinstance(width, int) else None
-    return DecodedGraphBackend("onnx", "cpu", infer, bundle.manifest, fixed)
+    most = batch if isinstance(batch, int) else None
+    return DecodedGraphBackend("onnx", "cpu", infer, bundle.manifest, fixed, most=most)
 
 
 def session_options(threads: int | None) -> onnxruntime.SessionOptions:

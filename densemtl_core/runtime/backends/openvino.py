@@ -56,6 +56,7 @@ def load(bundle: Bundle, threads: int | None) -> DecodedGraphBackend:
         # the request's own memory is written again by the next frame
         return [np.array(found[name]) for name in names]
 
-    rows, columns = compiled.inputs[0].partial_shape[1], compiled.inputs[0].partial_shape[2]
+    batch, rows, columns = (compiled.inputs[0].partial_shape[k] for k in range(3))
     fixed = None if rows.is_dynamic or columns.is_dynamic else (rows.get_length(), columns.get_length())
-    return DecodedGraphBackend("openvino", "cpu", infer, bundle.manifest, fixed)
+    most = None if batch.is_dynamic else batch.get_length()
+    return DecodedGraphBackend("openvino", "cpu", infer, bundle.manifest, fixed, most=most)

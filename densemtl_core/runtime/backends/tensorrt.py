@@ -69,12 +69,14 @@ def load(bundle: Bundle, threads: int | None) -> DecodedGraphBackend:
         raise BundleError(f"{origin}: TensorRT {tensorrt.__version__} cannot load it; {REBUILD}")
     image, outputs = _tensors(origin, tensorrt, engine, bundle.manifest)
     run = _Runner(torch, engine, image, outputs)
-    _, height, width, _ = engine.get_tensor_shape(image)
-    return DecodedGraphBackend("tensorrt", "cuda", run, bundle.manifest, (int(height), int(width)), run.free)
+    batch, height, width, _ = (int(side) for side in engine.get_tensor_shape(image))
+    return DecodedGraphBackend(
+        "tensorrt", "cuda", run, bundle.manifest, (height, width), run.free, most=batch, batch_limit=batch
+    )
 
 
 class _Runner:
-    """Runs an engine on one image; a batch of more is padded with what was there before.
+    """Runs an engine on as many images as it takes at once; fewer are padded with what was there before.
 
     Args:
         torch: the module.
@@ -97,23 +99,24 @@ class _Runner:
             kind = torch.float32 if output.dtype == "float32" else torch.int32
             on_device = torch.empty(shape, dtype=kind, device="cuda")
             self._context.set_tensor_address(name, on_device.data_ptr())
-            on_host = torch.empty((1, *shape[1:]), dtype=getattr(torch, output.dtype), pin_memory=True)
+            on_host = torch.empty(shape, dtype=getattr(torch, output.dtype), pin_memory=True)
             self._outputs[output.name] = (on_device, on_host)
         torch.cuda.synchronize()  # the buffers were filled on another stream
         self._launch = self._captured()
 
     def __call__(self, pixels: NDArray[Any], names: Sequence[str]) -> Sequence[NDArray[Any]]:
-        """``(1, H, W, 3)`` uint8 to one array ``(1, H, W[, C])`` a name."""
+        """``(B, H, W, 3)`` uint8 to one array ``(B, H, W[, C])`` a name; B is at most the engine's."""
+        count = len(pixels)
         with self._torch.cuda.stream(self._stream):
-            self._image[:1].copy_(self._torch.from_numpy(pixels))
+            self._image[:count].copy_(self._torch.from_numpy(pixels))
             self._launch()
             for name in names:
                 on_device, on_host = self._outputs[name]
                 # ids are int32 in the engine; they become bytes before they travel
-                on_host.copy_(on_device[:1].to(on_host.dtype), non_blocking=True)
+                on_host[:count].copy_(on_device[:count].to(on_host.dtype), non_blocking=True)
         self._stream.synchronize()
         # the buffers are written again by the next frame
-        return [np.array(self._outputs[name][1].numpy()) for name in names]
+        return [np.array(self._outputs[name][1][:count].numpy()) for name in names]
 
     def free(self) -> None:
         """Give the device's memory back."""

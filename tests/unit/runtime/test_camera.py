@@ -121,6 +121,14 @@ def test_twice_the_focal_length_is_twice_as_far(predictor):
     assert twice.dtype == np.float32
 
 
+def test_each_image_of_several_has_its_own_camera(predictor):
+    matrices = [matrix(FOCAL), None, matrix(2 * FOCAL)]
+    together = predictor.predict_batch([photo()] * 3, intrinsics=matrices)
+    for K, found in zip(matrices, together, strict=True):
+        np.testing.assert_allclose(found["depth"], predictor.predict(photo(), intrinsics=K)["depth"], rtol=1e-5)
+    assert not np.array_equal(together[0]["depth"], together[2]["depth"])
+
+
 def test_beyond_the_limit_is_out_of_range(predictor):
     canonical = predictor.predict(photo())["depth"]
     ratio = LIMIT / float(np.median(canonical))

@@ -83,6 +83,51 @@ def test_a_subset_equals_the_full_set(predictor):
     assert set(predictor.predict(image, tasks=["edges"])) == {"edges"}
 
 
+def test_several_images_at_once_are_what_each_is_alone(predictor):
+    """Of two working sizes, so that the engine runs twice, in an order that is not the images'."""
+    images = [photo(72, 100, 0), photo(100, 72, 1), photo(64, 96, 2), photo(200, 300, 3)[:, ::-1]]
+    sizes = [None, None, (36, 50), None]
+    together = predictor.predict_batch(images, ["semantic", "normals"], sizes)
+    for image, size, found in zip(images, sizes, together, strict=True):
+        alone = predictor.predict(image, ["semantic", "normals"], size)
+        assert list(found) == list(alone)
+        assert (found["semantic"] == alone["semantic"]).mean() > 0.999
+        for name in ("semantic_confidence", "depth", "normals"):
+            np.testing.assert_allclose(found[name], alone[name], rtol=1e-5, atol=1e-5)
+        assert set(found.seconds) == {"preprocess", "infer", "postprocess"}
+    assert [p["semantic"].shape for p in together] == [(72, 100), (100, 72), (36, 50), (200, 300)]
+
+
+def test_images_of_one_working_size_are_one_run(predictor, monkeypatch):
+    runs = []
+    run = predictor._engine.run
+    monkeypatch.setattr(predictor._engine, "run", lambda images, *rest: runs.append(len(images)) or run(images, *rest))
+    predictor.predict_batch([photo(64, 96), photo(96, 64), photo(640, 960)])
+    assert sorted(runs) == [1, 2]
+    runs.clear()
+    predictor.warm_up(frames=1, batch=3)
+    assert runs == [1, 2, 3]
+
+
+def test_no_image_is_no_prediction(predictor):
+    assert predictor.predict_batch([]) == []
+
+
+@pytest.mark.parametrize(
+    ("images", "options", "text"),
+    [
+        ([photo(), np.zeros((4, 4), np.uint8)], {}, r"^images\[1\] must be \(H, W, 3\) uint8 RGB"),
+        ([photo(), None], {}, r"^images\[1\] must be an array"),
+        ([photo(), photo()], {"sizes": [(4, 4)]}, r"^2 images with 1 sizes and 2 intrinsics; give one an image$"),
+        ([photo(), photo()], {"sizes": [None, (0, 4)]}, r"^images\[1\] of shape .* no side may be zero"),
+        ([photo(), photo()], {"intrinsics": [None]}, "^2 images with 2 sizes and 1 intrinsics"),
+    ],
+)
+def test_what_cannot_be_a_batch_is_refused(predictor, images, options, text):
+    with pytest.raises(InputError, match=text):
+        predictor.predict_batch(images, **options)
+
+
 def test_other_output_size(predictor):
     assert predictor.predict(photo(), size=(36, 50))["depth"].shape == (36, 50)
 
