@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+COLCON := .colcon
 EXTRAS := train,deploy,ros,dev
 
 SOURCE ?= street
@@ -11,7 +12,7 @@ SECONDS ?= 12
 OUT ?= out
 WIDTH ?= 0
 
-.PHONY: setup run test lint format clean
+.PHONY: setup run test colcon lint format clean
 setup: $(STAMP)
 
 # Reinstalled only when what is to be installed changes, so that every later call is quick.
@@ -28,6 +29,15 @@ run: setup
 test: setup
 	$(BIN)/python -m pytest
 
+# The ROS package built as on a robot, into ros2_ws/install; COLCON_FLAGS=--symlink-install to edit it in place.
+colcon: $(COLCON)/.installed
+	cd ros2_ws && ../$(COLCON)/bin/colcon build $(COLCON_FLAGS)
+
+$(COLCON)/.installed: tests/colcon.txt
+	$(PYTHON) -m venv $(COLCON)
+	$(COLCON)/bin/python -m pip install --quiet --disable-pip-version-check --requirement tests/colcon.txt
+	@touch $@
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -38,4 +48,4 @@ format: setup
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf out build *.egg-info
+	rm -rf out build *.egg-info ros2_ws/build ros2_ws/install ros2_ws/log

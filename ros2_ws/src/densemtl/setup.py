@@ -18,12 +18,17 @@ setup(
     # densemtl-core is not named here: rosdep does not know it, and the console scripts would refuse to start with an
     # unmet requirement. docs/ros_node.md says how it is installed.
     install_requires=["setuptools"],
-    # The web server of the viewer; everything else does without.
-    extras_require={"viewer": ["aiohttp>=3.9"]},
+    # Each for one program; the node does without. `test` makes `colcon test` use pytest.
+    extras_require={
+        "viewer": ["aiohttp>=3.9"],
+        "bags": ["rosbags>=0.11"],
+        "rerun": ["rerun-sdk>=0.41"],
+        "test": ["pytest"],
+    },
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
-        (f"share/{NAME}", ["package.xml"]),
-        # `launch` is a link to the one copy at the top of the repository.
+        # `LICENSE`, `NOTICE` and `launch` are links to the one copy at the top of the repository.
+        (f"share/{NAME}", ["package.xml", "LICENSE", "NOTICE"]),
         (f"share/{NAME}/launch", sorted(glob("launch/*.launch.py"))),
         (f"share/{NAME}/config", sorted(glob("config/*"))),
         (f"share/{NAME}/rviz", sorted(glob("rviz/*"))),
@@ -34,6 +39,10 @@ setup(
             "perception_node = densemtl_ros.perception_node:main",
             "replay = densemtl_ros.replay_node:main",
             "viewer = densemtl_ros.viewer:main",
+            "rerun_bridge = densemtl_ros.rerun_bridge:main",
+            "bag = densemtl_ros.bag:main",
+            "record = densemtl_ros.record:main",
+            "mcap_end = densemtl_ros.mcap_end:main",
         ],
     },
 )
