@@ -1,6 +1,7 @@
-"""Start the perception node for one camera; with ``source`` other than ``camera``, start the camera's stand-in too.
+"""Start the perception node; with ``source`` other than ``camera``, start the cameras' stand-ins too.
 
 ros2 launch densemtl perception.launch.py image_topic:=/front/image_raw camera_info_topic:=/front/camera_info
+ros2 launch densemtl perception.launch.py cameras:=front,rear image_topic:=/{camera}/image_color
 ros2 launch densemtl perception.launch.py source:=street viewer:=browser
 ros2 launch densemtl perception.launch.py source:=video source_path:=/data/drive.mp4
 
@@ -8,6 +9,7 @@ Only the wiring is here: every default of the node lives in the node and in conf
 """
 
 import os
+from typing import List  # noqa: UP035 - what launch_ros knows on every distribution
 
 from densemtl_ros.transport import transport_environment
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
@@ -28,9 +30,20 @@ ARGUMENTS = [
         default_value="",
         description="Public key (PEM file) whose owner must have signed the bundle; empty = as in params_file.",
     ),
-    DeclareLaunchArgument("image_topic", default_value="/camera/image_raw", description="Camera images."),
-    DeclareLaunchArgument("camera_info_topic", default_value="/camera/camera_info", description="Their intrinsics."),
-    DeclareLaunchArgument("namespace", default_value="", description="Namespace of the nodes: one a camera."),
+    DeclareLaunchArgument(
+        "cameras",
+        default_value="",
+        description="Names of several cameras of one node, with commas between them; empty = one, without a name.",
+    ),
+    DeclareLaunchArgument(
+        "image_topic",
+        default_value="/{camera}/image_raw",
+        description="Camera images; {camera} = the camera's name, camera where it has none.",
+    ),
+    DeclareLaunchArgument(
+        "camera_info_topic", default_value="/{camera}/camera_info", description="Their intrinsics; {camera} as above."
+    ),
+    DeclareLaunchArgument("namespace", default_value="", description="Namespace of the nodes."),
     DeclareLaunchArgument(
         "params_file",
         default_value=PathJoinSubstitution([SHARE, "config", "perception.yaml"]),
@@ -57,10 +70,13 @@ ARGUMENTS = [
     DeclareLaunchArgument(
         "source",
         default_value="camera",
-        choices=["camera", "video", "folder", "street"],
+        choices=["camera", "video", "folder", "street", "bag"],
         description="Where images come from; all but camera start the replay node.",
     ),
-    DeclareLaunchArgument("source_path", default_value="", description="The file for source video, or the folder."),
+    DeclareLaunchArgument("source_path", default_value="", description="The video file, folder or bag to play."),
+    DeclareLaunchArgument(
+        "source_topic", default_value="", description="Images of a bag; empty = its only topic with images."
+    ),
 ]
 
 
@@ -73,11 +89,11 @@ def start_nodes(context) -> list:
     """Make the nodes, given the `launch.LaunchContext`."""
     given = {argument.name: LaunchConfiguration(argument.name).perform(context) for argument in ARGUMENTS}
     use_sim_time = given["use_sim_time"] == "true"
+    cameras = given["cameras"].replace(",", " ").split()
+    topics = {camera: topics_of(camera, given, len(cameras)) for camera in cameras or [""]}
     shared = {
         "package": PACKAGE,
-        "namespace": given["namespace"],
         "output": "screen",
-        "remappings": [("image", given["image_topic"]), ("camera_info", given["camera_info_topic"])],
         "arguments": ["--ros-args", "--log-level", given["log_level"]],
         # Without it most best-effort images are lost between processes: see densemtl_ros/transport.py.
         "additional_env": transport_environment(os.environ),
@@ -90,9 +106,17 @@ def start_nodes(context) -> list:
         if given[name]:
             # As a value of fixed type: a folder named 12 would become a number.
             settings[name] = ParameterValue(given[name], value_type=str)
+    if cameras:
+        settings["cameras"] = ParameterValue(cameras, value_type=List[str])  # noqa: UP006
     perception = LifecycleNode(
         executable="perception_node",
         name="perception",
+        namespace=given["namespace"],
+        remappings=[
+            (f"{camera}/{name}" if camera else name, topic)
+            for camera, names in topics.items()
+            for name, topic in names.items()
+        ],
         parameters=[given["params_file"], settings],
         respawn=True,
         respawn_delay=2.0,
@@ -100,8 +124,20 @@ def start_nodes(context) -> list:
     )
     actions = [perception]
     if given["source"] != "camera":
-        actions.append(replay(given, shared, use_sim_time))
+        for camera, names in topics.items():
+            place = f"{given['namespace']}/{camera}" if given["namespace"] else camera
+            where = {"namespace": place if camera else given["namespace"], "remappings": list(names.items())}
+            actions.append(replay(given, shared | where, use_sim_time))
     return actions + viewer(given["viewer"], use_sim_time)
+
+
+def topics_of(camera: str, given: dict, cameras: int) -> dict:
+    """The topics of one camera by the names that nodes give them."""
+    for name in ("image_topic", "camera_info_topic"):
+        if cameras > 1 and "{camera}" not in given[name]:
+            raise RuntimeError(f"{name}:={given[name]} is one topic for {cameras} cameras; write {{camera}} into it")
+    named = {"image": given["image_topic"], "camera_info": given["camera_info_topic"]}
+    return {name: topic.replace("{camera}", camera or "camera") for name, topic in named.items()}
 
 
 def replay(given: dict, shared: dict, use_sim_time: bool) -> Node:
@@ -110,6 +146,9 @@ def replay(given: dict, shared: dict, use_sim_time: bool) -> Node:
     if not source:
         raise RuntimeError(f"source:={given['source']} needs source_path:=, the {given['source']} to play")
     settings = {"source": ParameterValue(source, value_type=str), "loop": True, "use_sim_time": use_sim_time}
+    if given["source"] == "bag":
+        topic = ParameterValue(given["source_topic"], value_type=str)
+        settings |= {"topic": topic, "keep_stamps": use_sim_time, "clock": use_sim_time}
     return Node(executable="replay", name="replay", parameters=[settings], **shared)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -44,19 +44,27 @@ class FakePredictor:
     Args:
         delay: seconds that each prediction takes.
         before: called with each image first; may raise, or wait.
+        batch_limit: so many images are worth one call.
+
+    Attributes:
+        batches: how many images each call of `predict_batch` had.
     """
 
     backend = "fake"
     precision = "fp32"
     device = "cpu"
 
-    def __init__(self, delay: float = 0.0, before: Callable[[np.ndarray], Any] | None = None) -> None:
+    def __init__(
+        self, delay: float = 0.0, before: Callable[[np.ndarray], Any] | None = None, batch_limit: int = 1
+    ) -> None:
         self.delay = delay
+        self.batch_limit = batch_limit
+        self.batches: list[int] = []
         self.before = before
         self.asked: list[tuple[str, ...]] = []
         self.cameras: list[list[float] | None] = []
         self.in_progress = threading.Event()
-        self.warm = False
+        self.warm = 0
         self.closed = False
         tasks = {
             name: SimpleNamespace(name=name, class_names=(), palette=(), picture="", picture_options={}, camera={})
@@ -66,11 +74,28 @@ class FakePredictor:
         tasks["semantic"].palette = PALETTE
         self.manifest = SimpleNamespace(name="fake", sha256="f" * 64, precision="fp32", tasks=tasks)
 
-    def warm_up(self) -> None:
-        self.warm = True
+    def warm_up(self, batch: int = 1) -> None:
+        self.warm = batch
+
+    def working_size(self, image: tuple[int, int]) -> tuple[int, int]:
+        return image
 
     def close(self) -> None:
         self.closed = True
+
+    def predict_batch(
+        self,
+        images: Sequence[np.ndarray],
+        tasks: Iterable[str] | None = None,
+        sizes: Sequence[tuple[int, int] | None] | None = None,
+        intrinsics: Sequence[list[float] | None] | None = None,
+    ) -> list[Prediction]:
+        self.batches.append(len(images))
+        unknown = [None] * len(images)
+        return [
+            self.predict(image, tasks, size, camera)
+            for image, size, camera in zip(images, sizes or unknown, intrinsics or unknown, strict=True)
+        ]
 
     def predict(
         self,

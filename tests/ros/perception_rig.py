@@ -87,10 +87,11 @@ class PerceptionRig(CameraRig):
         """The node's state, read while its services cannot answer."""
         return self.values()["lifecycle_state"]
 
-    def values(self) -> dict[str, str]:
-        """The node's diagnostic values at this moment, without waiting for its timer."""
-        return dict(self.node.diagnose().values)
+    def values(self, camera: str = "") -> dict[str, str]:
+        """The diagnostic values of a camera at this moment, without waiting for the node's timer."""
+        (own,) = [c for c in self.node.cameras if c.name == camera]
+        return dict(self.node.diagnose(own).values)
 
-    def count(self, key: str) -> int:
-        """One diagnostic count; 0 while it is not listed."""
-        return int(self.values().get(key, "0"))
+    def count(self, key: str, camera: str = "") -> int:
+        """One diagnostic count of a camera; 0 while it is not listed."""
+        return int(self.values(camera).get(key, "0"))

@@ -163,7 +163,7 @@ def test_an_error_while_activating_shows_its_traceback_and_leaves(start_rig, mon
     def broken(*args, **options):
         raise OSError("no such network")
 
-    monkeypatch.setattr("densemtl_ros.perception_node.CameraInput", broken)
+    monkeypatch.setattr("densemtl_ros.camera.CameraInput", broken)
     rig = start_rig()
     assert rig.transition("configure")
     assert not rig.transition("activate")
@@ -259,3 +259,23 @@ def test_a_wrong_parameter_on_the_command_line_ends_with_one_line_and_exit_code_
     output, _ = process.communicate(timeout=30)
     assert process.returncode == 2, output
     assert output == "error: parameter max_rate: -1.0 is not allowed, must be 0.0 to 1000.0\n"
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--ros-args", "-p", "max_rate"], ["--ros-args", "--params-file", "/no/such.yaml"]]
+)
+def test_arguments_that_ros_does_not_take_end_with_one_line_of_ours_and_exit_code_two(start_node, arguments):
+    process = start_node("-m", "densemtl_ros.perception_node", *arguments)
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == 2, output
+    assert "Traceback" not in output
+    last = output.splitlines()[-1]
+    assert last.startswith("error: ")
+    assert last.endswith("; see --help")
+
+
+def test_help_needs_no_ros_and_names_several_cameras(start_node):
+    process = start_node("-m", "densemtl_ros.perception_node", "--help")
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert 'cameras:="[front, rear]"' in output

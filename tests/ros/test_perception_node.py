@@ -109,7 +109,7 @@ def test_camera_info_is_scaled_and_stamped_like_the_outputs(start_rig):
     publisher = rig.tester.create_publisher(CameraInfo, "camera_info", RELIABLE)
     rig.until(publisher.get_subscription_count, "the node subscribes to camera_info")
     publisher.publish(info)
-    rig.until(lambda: rig.node._input.camera_info is not None, "camera_info arrives")
+    rig.until(lambda: rig.node.cameras[0].input.camera_info is not None, "camera_info arrives")
     message = rig.message(picture(), stamp=42_000_000_007)
     got = exchange(rig, message, "depth/image", "camera_info")
     out = got["camera_info"]
@@ -138,7 +138,7 @@ def test_depth_of_a_canonical_camera_gets_the_cameras_intrinsics(start_rig, capf
     rig.until(publisher.get_subscription_count, "the node subscribes to camera_info")
     k = [60.0, 0.0, 31.5, 0.0, 60.0, 23.5, 0.0, 0.0, 1.0]
     publisher.publish(CameraInfo(height=48, width=64, k=k))
-    rig.until(lambda: rig.node._input.camera_info is not None, "camera_info arrives")
+    rig.until(lambda: rig.node.cameras[0].input.camera_info is not None, "camera_info arrives")
     exchange(rig, rig.message(picture()), "depth/image")
     exchange(rig, rig.message(picture(20, 20)), "depth/image")
     assert rig.predictor.cameras == [None, None, k, None]
@@ -167,8 +167,7 @@ def test_labels_are_latched_before_the_first_mask_and_follow_the_threshold(start
     assert rig.transition("configure")
     assert rig.transition("activate")
     latched = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-    kind = pytest.importorskip("vision_msgs.msg").LabelInfo if "vision_msgs" in str(label_type(rig)) else String
-    rig.listen("semantic/label_info", kind=kind, qos=latched)
+    rig.listen("semantic/label_info", kind=label_kind(rig, "semantic/label_info"), qos=latched)
     first = rig.until(lambda: rig.received["semantic/label_info"], "labels for a late subscriber")[0]
     assert read_labels(first) == (dict(enumerate(CLASS_NAMES)), 0.0)
     assert rig.set_parameters(confidence_threshold=0.25) == [""]
@@ -176,10 +175,12 @@ def test_labels_are_latched_before_the_first_mask_and_follow_the_threshold(start
     assert read_labels(rig.received["semantic/label_info"][1]) == (dict(enumerate(CLASS_NAMES)), 0.25)
 
 
-def label_type(rig):
-    name = f"{rig.name}/semantic/label_info"
+def label_kind(rig, topic):
+    """The message type that the node publishes labels in here."""
+    name = f"{rig.name}/{topic}"
     rig.until(lambda: name in dict(rig.tester.get_topic_names_and_types()), name)
-    return dict(rig.tester.get_topic_names_and_types())[name]
+    (kind,) = dict(rig.tester.get_topic_names_and_types())[name]
+    return pytest.importorskip("vision_msgs.msg").LabelInfo if "vision_msgs" in kind else String
 
 
 def read_labels(message):
@@ -208,7 +209,7 @@ def test_auto_hears_a_camera_of_either_reliability(start_rig, camera_qos):
     rig = start_rig(camera_qos=camera_qos)
     rig.activate("depth/image")
     exchange(rig, rig.message(picture()), "depth/image")
-    rig.until(lambda: rig.node._input._reliability == camera_qos.reliability, "the offer is followed")
+    rig.until(lambda: rig.node.cameras[0].input._reliability == camera_qos.reliability, "the offer is followed")
 
 
 def test_auto_follows_a_camera_that_comes_back_with_another_offer(start_rig):
@@ -225,9 +226,9 @@ def test_an_offer_that_cannot_match_is_logged_once_by_name(start_rig, capfd):
     rig = start_rig(camera_qos=BEST_EFFORT, input_reliability="reliable")
     assert rig.transition("configure")
     assert rig.transition("activate")
-    rig.until(lambda: rig.node._input._warned, "the node notices")
+    rig.until(lambda: rig.node.cameras[0].input._warned, "the node notices")
     for _ in range(3):
-        rig.node._input.follow_publishers()
+        rig.node.cameras[0].input.follow_publishers()
     lines = [line for line in capfd.readouterr().err.splitlines() if "nothing will arrive" in line]
     assert len(lines) == 1
     assert "/robot/tester" in lines[0]

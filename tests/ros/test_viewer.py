@@ -26,6 +26,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
+from test_cameras import Cameras
 
 CAMERA = "/robot/perception"
 
@@ -326,6 +327,25 @@ def test_a_topic_that_has_a_nodes_name_is_no_camera(start_camera, start_viewer):
     rig.until(viewer.node.board.names, "the one real output is found")
     assert viewer.node.board.names() == ["/robot/tester"]
     assert viewer.node._perception_nodes() == {"/robot/tester"}
+
+
+def test_each_camera_of_a_node_is_found_with_its_own_pictures_and_health(start_rig, start_viewer):
+    names = [f"{CAMERA}/front", f"{CAMERA}/rear"]
+    rig = start_rig(cameras=["front", "rear"])
+    viewer = start_viewer(rig.context)
+    cameras = Cameras(rig, ["front", "rear"])
+    rig.until(lambda: viewer.node.board.names() == names, "both are found, and no third")
+    browsers = {name: viewer.browse(f"{CAMERA}/{name}") for name in cameras.names}
+    shades = {"front": np.full((48, 64, 3), 40, np.uint8), "rear": np.full((48, 64, 3), 200, np.uint8)}
+    rig.tester.create_timer(0.05, lambda: [cameras.send(name, image) for name, image in shades.items()])
+    for name, browser in browsers.items():
+        rig.until(lambda b=browser: b.pictures["camera"] and b.pictures["depth"], f"pictures of {name}")
+        shown = cv2.imdecode(np.frombuffer(browser.pictures["camera"][-1][1], np.uint8), cv2.IMREAD_COLOR)
+        assert abs(float(shown.mean()) - float(shades[name].mean())) < 3
+        values = rig.until(lambda b=browser: b.status.get("health", {}).get("values"), f"health of {name}")
+        assert values["input_topic"] == f"/robot/{name}/image"
+    for browser in browsers.values():
+        browser.close()
 
 
 # In a real browser ---------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ FILE = ROOT / "launch" / "perception.launch.py"
 PACKAGE = ROOT / "ros2_ws" / "src" / "densemtl"
 ISSUED = {
     "bundle", "bundle_public_key", "image_topic", "camera_info_topic", "namespace", "params_file", "use_sim_time",
-    "log_level", "autostart", "viewer", "source", "source_path",
+    "log_level", "autostart", "viewer", "source", "source_path", "source_topic", "cameras",
 }  # fmt: skip
 
 
@@ -87,6 +87,7 @@ def everything(launched):
         ("image_topic", "/marker/image", {}),
         ("camera_info_topic", "/marker/info", {}),
         ("namespace", "marker", {}),
+        ("cameras", "front,rear", {}),
         ("params_file", "/marker/params.yaml", {}),
         ("use_sim_time", "true", {}),
         ("log_level", "debug", {}),
@@ -97,6 +98,8 @@ def everything(launched):
         ("source", "street", {}),
         ("source_path", "/marker/drive.mp4", {"source": "video"}),
         ("source_path", "/marker/folder", {"source": "folder"}),
+        ("source_path", "/marker/bag", {"source": "bag"}),
+        ("source_topic", "/marker/image", {"source": "bag", "source_path": "/marker/bag"}),
     ],
 )
 def test_every_argument_changes_what_is_started(argument, value, others):
@@ -172,7 +175,57 @@ def test_stand_in_for_the_camera_plays_on_the_cameras_topics(source, path):
     assert not replay.respawn
 
 
-@pytest.mark.parametrize("source", ["video", "folder"])
+def test_without_names_there_is_one_camera_called_camera():
+    perception = Launched().perception
+    assert dict(perception.remappings) == {"image": "/camera/image_raw", "camera_info": "/camera/camera_info"}
+    assert "cameras" not in parameters(perception), "the parameter file decides"
+
+
+@pytest.mark.parametrize("names", ["front,rear", "front rear", " front, rear,"])
+def test_several_cameras_of_one_node(names):
+    launched = Launched(cameras=names, image_topic="/{camera}/color", namespace="robot")
+    (node,) = launched.nodes
+    assert parameters(node)["cameras"] == ["front", "rear"]
+    assert dict(node.remappings) == {
+        "front/image": "/front/color", "front/camera_info": "/front/camera_info",
+        "rear/image": "/rear/color", "rear/camera_info": "/rear/camera_info",
+    }  # fmt: skip
+
+
+def test_a_named_camera_may_have_any_topic():
+    node = Launched(cameras="front", image_topic="/i", camera_info_topic="/{camera}/info").perception
+    assert dict(node.remappings) == {"front/image": "/i", "front/camera_info": "/front/info"}
+
+
+@pytest.mark.parametrize("argument", ["image_topic", "camera_info_topic"])
+def test_one_topic_for_several_cameras_is_refused_in_one_line(argument):
+    with pytest.raises(RuntimeError) as error:
+        Launched(cameras="front,rear", **{argument: "/camera/it"})
+    assert str(error.value) == f"{argument}:=/camera/it is one topic for 2 cameras; write {{camera}} into it"
+
+
+@pytest.mark.parametrize(("namespace", "places"), [("", ["front", "rear"]), ("robot", ["robot/front", "robot/rear"])])
+def test_each_of_several_cameras_has_its_own_stand_in(namespace, places):
+    launched = Launched(cameras="front,rear", source="street", namespace=namespace)
+    replays = [n for n in launched.nodes if n.executable == "replay"]
+    assert [n.namespace for n in replays] == places
+    heard = dict(launched.perception.remappings)
+    for camera, node in zip(("front", "rear"), replays, strict=True):
+        played = dict(node.remappings)
+        assert {f"{camera}/{name}": topic for name, topic in played.items()}.items() <= heard.items()
+        assert parameters(node)["source"] == "street"
+    assert launched.perception.namespace == namespace
+
+
+@pytest.mark.parametrize("simulated", ["true", "false"])
+def test_a_bag_is_the_clock_of_simulated_time(simulated):
+    launched = Launched(source="bag", source_path="/d/bag", source_topic="/c/image", use_sim_time=simulated)
+    bag = {key: value for key, value in parameters(launched.node("replay")).items() if key not in ("source", "loop")}
+    own = simulated == "true"
+    assert bag == {"topic": "/c/image", "keep_stamps": own, "clock": own, "use_sim_time": own}
+
+
+@pytest.mark.parametrize("source", ["video", "folder", "bag"])
 def test_source_without_a_path_is_refused(source):
     with pytest.raises(RuntimeError, match=f"source:={source} needs source_path"):
         Launched(source=source)

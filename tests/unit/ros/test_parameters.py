@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 import yaml
 from densemtl_ros import parameters
-from densemtl_ros.outputs import OUTPUTS
+from densemtl_ros.outputs import OUTPUTS, POINTS
 from densemtl_ros.parameters import PARAMETERS, PARAMETERS_BY_NAME
 
 ROOT = Path(__file__).parents[3]
@@ -60,6 +60,12 @@ def test_yaml_passes_the_schema():
         ("bundle_public_key", 3),
         ("output_scale", 0.3),
         ("max_rat", 1.0),
+        ("cameras", "front"),
+        ("cameras", ["front", "front"]),
+        ("cameras", ["1st"]),
+        ("cameras", [f"c{n}" for n in range(17)]),
+        ("max_batch", 17),
+        ("output_reliability", "auto"),
     ],
 )
 def test_schema_refuses_what_the_node_refuses(name, value):
@@ -71,8 +77,8 @@ def test_schema_refuses_what_the_node_refuses(name, value):
 
 def test_every_output_has_its_switch_and_every_switch_its_output():
     switches = {declaration.name for declaration in PARAMETERS if declaration.name.startswith("publish.")}
-    assert {output.switch for output in OUTPUTS} == switches
-    for output in OUTPUTS:
+    assert {output.switch for output in (*OUTPUTS, POINTS)} == switches
+    for output in (*OUTPUTS, POINTS):
         assert f"~/{output.topic} " in PARAMETERS_BY_NAME[output.switch].text
 
 
@@ -96,6 +102,34 @@ def test_defaults_are_allowed_and_texts_are_sentences(declaration):
 )
 def test_a_wrong_value_is_refused_with_the_reason(name, value, text):
     assert PARAMETERS_BY_NAME[name].problem(value) == text
+
+
+@pytest.mark.parametrize("names", [[], ["front"], ["front", "rear_2", "A"], [f"camera{n}" for n in range(16)]])
+def test_names_of_cameras(names):
+    assert PARAMETERS_BY_NAME["cameras"].problem(names) is None
+    content = file_parameters()
+    content["/**"]["ros__parameters"]["cameras"] = names
+    jsonschema.validate(content, schema())
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["front", ""], ["2nd"], ["front rear"], ["front/left"], ["~"], ["_hidden"], ["a__b"], ["a_"], ["é"], ["a\n"],
+        ["a", "a"], ["{camera}"], [3], [f"camera{n}" for n in range(17)],
+    ],
+)  # fmt: skip
+def test_what_cannot_name_cameras_is_refused_with_the_rule(names):
+    problem = PARAMETERS_BY_NAME["cameras"].problem(names)
+    assert problem.startswith(f"cameras: {names!r} is not allowed, must be at most 16 different names: letters")
+    assert "\n" not in problem
+
+
+def test_an_empty_list_may_come_as_no_value_at_all():
+    cameras = PARAMETERS_BY_NAME["cameras"]
+    assert cameras.convert(None) == cameras.convert(()) == cameras.convert([]) == []
+    assert cameras.convert(["front"]) == ["front"]
+    assert cameras.problem(cameras.convert("front,rear")) == ("cameras: 'front,rear' is a str, must be a list of names")
 
 
 def test_the_public_key_is_fixed_at_start_and_not_demanded_by_default():

@@ -8,14 +8,23 @@ import sys
 import pytest
 
 PLAIN = (
+    "bag",
+    "bag_topic",
+    "bag_writer",
     "camera_geometry",
     "compressed_codec",
     "cv_bridge_codec",
+    "error_text",
     "frame_slot",
     "frame_statistics",
     "image_codec",
+    "mcap_end",
     "outputs",
+    "pacing",
+    "parameter_tables",
     "parameters",
+    "point_cloud",
+    "replay_parameters",
     "stamp_check",
     "viewer_access",
     "viewer_health",

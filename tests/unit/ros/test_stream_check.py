@@ -262,3 +262,20 @@ def test_only_the_first_problems_are_kept_in_words(check):
         send(check, "edges/image", STAMP + number, encoding="mono16")
     assert check.problem_count == 200
     assert len(check.problems) == 50
+
+
+def test_an_input_in_another_encoding_is_shown_in_its_colours(check, complete):
+    bgr = np.zeros((H, W, 3), np.uint8)
+    bgr[..., 0] = 200
+    check.add_input(image(bgr, "bgr8", STAMP), STAMP)
+    for topic in OUTPUTS:
+        send(check, topic)
+    assert check.problems == []
+    assert (complete[0].images[INPUT] == (0, 0, 200)).all()
+
+
+def test_nothing_is_expected_of_an_input_that_cannot_be_decoded(check):
+    check.add_input(image(np.zeros((H, W, 3), np.uint8), "no encoding", STAMP), STAMP)
+    check.finish()
+    assert not check.stamps_in
+    assert check.problems == []

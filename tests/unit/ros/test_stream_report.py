@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from densemtl_ros.frame_statistics import FrameStatistics, Limits
 from densemtl_ros.stream_check import INPUT, Moment
-from densemtl_ros.stream_pictures import Album, cells, legend, panel, strip, write_picture, write_video
+from densemtl_ros.stream_pictures import TITLES, Album, cells, legend, panel, strip, write_picture, write_video
 from densemtl_ros.stream_report import as_table, stages_from_diagnostics, summary, write_json
+
+from densemtl_core import render
 
 H, W = 90, 160
 PALETTE = ((200, 10, 10), (10, 200, 10), (10, 10, 200))
@@ -126,6 +128,35 @@ def test_legend_shows_the_colours_of_the_classes_present_only():
     colours = {tuple(c) for c in legend(moment().images["semantic/image"], NAMES, PALETTE, 400).reshape(-1, 3)}
     assert {PALETTE[0], PALETTE[1]} <= colours
     assert PALETTE[2] not in colours
+
+
+@pytest.mark.parametrize(("pixels", "named"), [(4, False), (5, True)])
+def test_legend_names_what_covers_half_a_percent(pixels, named):
+    ids = np.zeros((25, 40), np.uint8)
+    ids.flat[:pixels] = 2
+    colours = {tuple(c) for c in legend(ids, NAMES, PALETTE, 400).reshape(-1, 3)}
+    assert (PALETTE[2] in colours) is named
+
+
+def test_what_is_there_is_never_told_as_nothing(monkeypatch):
+    told = []
+    monkeypatch.setattr("cv2.putText", lambda canvas, text, *args: told.append(text))
+    ids = np.zeros((25, 40), np.uint8)
+    ids.flat[:5], ids.flat[5:300] = 2, 255
+    legend(ids, ("road", "car", "tree"), PALETTE, 400)
+    assert told == ["road 70%", "tree 0.5%", "unlabelled 30%"]
+
+
+def test_the_depth_panel_says_what_its_colours_are():
+    """Near is the brightest of the range, and what is beyond it is white."""
+    near, far, beyond = render.depth(np.array([[1.0, 80.0, np.inf]], np.float32))[0].astype(int)
+    assert near[0] > 200
+    assert near[1] > 200
+    assert near[2] < near[0] - 50, "yellow"
+    assert far.sum() < 60
+    assert (beyond == 255).all()
+    assert TITLES["depth"] == "depth (yellow near, dark far, white beyond range)"
+    assert cv2.getTextSize(TITLES["depth"], cv2.FONT_HERSHEY_SIMPLEX, 0.5, 1)[0][0] < 480 - 16, "it fits its cell"
 
 
 def test_legend_of_many_classes_breaks_lines():

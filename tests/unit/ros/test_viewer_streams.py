@@ -132,9 +132,9 @@ def test_a_message_that_breaks_the_painter_is_told_too(camera, told):
 )
 def test_compressed_camera_images(data, reason):
     good = cv2.imencode(".jpg", np.full((20, 30, 3), 77, np.uint8))[1].tobytes()
-    assert pixels("camera", SimpleNamespace(data=good), LOOK).shape == (20, 30, 3)
+    assert pixels("camera", SimpleNamespace(data=good, format="jpeg"), LOOK).shape == (20, 30, 3)
     with pytest.raises(RejectedFrame) as caught:
-        pixels("camera", SimpleNamespace(data=data), LOOK)
+        pixels("camera", SimpleNamespace(data=data, format=""), LOOK)
     assert caught.value.reason == reason
 
 

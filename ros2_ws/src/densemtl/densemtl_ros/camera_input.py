@@ -36,10 +36,12 @@ class Frame:
 
     Attributes:
         message: `sensor_msgs/Image` or `CompressedImage`.
+        size: ``(height, width)`` of the image, as its fields or its file's header say.
         age: seconds between its stamp and its arrival, by the node's clock.
     """
 
     message: Any
+    size: tuple[int, int]
     age: float
 
 
@@ -48,6 +50,7 @@ class CameraInput:
 
     Args:
         node: the owner; topic names are resolved in its namespace.
+        prefix: of the topics: empty, or the camera's name with a slash.
         transport: ``raw`` or ``compressed``.
         reliability: ``auto``, ``best_effort`` or ``reliable``.
         max_pixels: larger images are rejected.
@@ -59,6 +62,7 @@ class CameraInput:
         self,
         node: Node,
         *,
+        prefix: str = "",
         transport: str,
         reliability: str,
         max_pixels: int,
@@ -67,7 +71,8 @@ class CameraInput:
     ) -> None:
         self._node = node
         self._compressed = transport == "compressed"
-        self._topic = _compressed_topic(node) if self._compressed else node.resolve_topic_name("image")
+        topic = f"{prefix}image"
+        self._topic = _compressed_topic(node, topic) if self._compressed else node.resolve_topic_name(topic)
         self._wish = reliability
         self._max_pixels = max_pixels
         self._statistics = statistics
@@ -79,9 +84,14 @@ class CameraInput:
         self.camera_info: CameraInfo | None = None
         """The newest camera_info; None until one arrives."""
         info_qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-        self._info_subscription = node.create_subscription(CameraInfo, "camera_info", self._on_info, info_qos)
+        self._info_subscription = node.create_subscription(CameraInfo, f"{prefix}camera_info", self._on_info, info_qos)
         self._reliability = self._suitable()
         self._subscription = self._subscribe()
+
+    @property
+    def topic(self) -> str:
+        """The full name of the image topic."""
+        return self._topic
 
     @property
     def description(self) -> str:
@@ -153,16 +163,23 @@ class CameraInput:
             )
 
     def _on_image(self, message: Image) -> None:
-        self._check(message, lambda: check_image(message, self._max_pixels))
+        self._check(message, self._image_size)
 
     def _on_compressed(self, message: CompressedImage) -> None:
-        self._check(message, lambda: check_compressed(message.data, self._max_pixels))
+        self._check(message, self._compressed_size)
 
-    def _check(self, message: Any, check: Callable[[], Any]) -> None:
+    def _image_size(self, message: Image) -> tuple[int, int]:
+        check_image(message, self._max_pixels)
+        return message.height, message.width
+
+    def _compressed_size(self, message: CompressedImage) -> tuple[int, int]:
+        return check_compressed(message.data, self._max_pixels, message.format)
+
+    def _check(self, message: Any, checked_size: Callable[[Any], tuple[int, int]]) -> None:
         began = time.perf_counter()
         self._statistics.received()
         try:
-            check()
+            size = checked_size(message)
         except RejectedFrame as rejection:
             self.reject(rejection)
             return
@@ -171,28 +188,29 @@ class CameraInput:
         odd = self._stamps.problem(stamp, now)
         if odd is not None:
             self._statistics.irregular(odd)
-            self._log(odd, f"{odd}: frame stamped {stamp / 1e9:.3f} s, the node's clock says {now / 1e9:.3f} s")
-        self._accept(Frame(message, (now - stamp) / 1e9))
+            self.warn(odd, f"{odd}: frame stamped {stamp / 1e9:.3f} s, the node's clock says {now / 1e9:.3f} s")
+        self._accept(Frame(message, size, (now - stamp) / 1e9))
         self._statistics.accepted(time.perf_counter() - began)
 
     def reject(self, rejection: RejectedFrame) -> None:
         """Count an unusable frame under its reason, and log it unless one like it was just logged."""
         self._statistics.rejected(rejection.reason, str(rejection))
-        self._log(rejection.reason, f"rejected a frame from {self._topic}, {rejection.reason}: {rejection}")
+        self.warn(rejection.reason, f"rejected a frame from {self._topic}, {rejection.reason}: {rejection}")
 
-    def _log(self, kind: str, text: str) -> None:
+    def warn(self, kind: str, text: str) -> None:
+        """Log something odd, unless of its kind something was just logged."""
         now = time.monotonic()
         if now - self._logged.get(kind, float("-inf")) > _LOG_AGAIN:
             self._logged[kind] = now
             self._node.get_logger().warning(text)
 
 
-def _compressed_topic(node: Node) -> str:
+def _compressed_topic(node: Node, topic: str) -> str:
     """Follow a remapping of ``image/compressed``, else one of ``image`` as image_transport does."""
-    remapped = node.resolve_topic_name("image/compressed")
-    if remapped != node.resolve_topic_name("image/compressed", only_expand=True):
+    remapped = node.resolve_topic_name(f"{topic}/compressed")
+    if remapped != node.resolve_topic_name(f"{topic}/compressed", only_expand=True):
         return remapped
-    return node.resolve_topic_name("image") + "/compressed"
+    return node.resolve_topic_name(topic) + "/compressed"
 
 
 def stamp_nanoseconds(message: Any) -> int:

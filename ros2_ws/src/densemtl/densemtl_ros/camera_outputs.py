@@ -1,4 +1,4 @@
-"""The publishing side of the node: one lifecycle publisher a topic, used only while somebody listens."""
+"""The publishing side of one camera: one lifecycle publisher a topic, used only while somebody listens."""
 
 from __future__ import annotations
 
@@ -7,47 +7,48 @@ from typing import Any
 
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
 from densemtl_ros.camera_geometry import scale_camera_info
 from densemtl_ros.image_codec import fill_image
 from densemtl_ros.label_info import label_message, label_type
-from densemtl_ros.outputs import OUTPUTS, FrameResult, Output
+from densemtl_ros.outputs import OUTPUTS, POINTS, FrameResult, Output
+from densemtl_ros.point_cloud import as_message
 
-__all__ = ["CameraOutputs"]
+__all__ = ["CameraOutputs", "tell_limits"]
 
-# Reliable reaches both kinds of subscriber, and images larger than the middleware's segment survive.
-_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.VOLATILE)
+_RELIABILITIES = {"reliable": ReliabilityPolicy.RELIABLE, "best_effort": ReliabilityPolicy.BEST_EFFORT}
 _LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 class CameraOutputs:
-    """Publishers for the tasks of one bundle.
+    """Publishers of one camera for the tasks of one bundle.
 
     Args:
         node: the owner.
         tasks: names of the tasks that the bundle predicts.
+        prefix: of the topics below the node: empty, or the camera's name with a slash.
+        reliability: ``reliable``, which reaches both kinds of subscriber and brings images larger than the middleware's
+            segment whole; or ``best_effort``, which waits for no subscriber. Labels are always reliable.
     """
 
-    def __init__(self, node: LifecycleNode, tasks: Sequence[str]) -> None:
+    def __init__(
+        self, node: LifecycleNode, tasks: Sequence[str], prefix: str = "", reliability: str = "reliable"
+    ) -> None:
         self._node = node
+        qos = QoSProfile(depth=1, reliability=_RELIABILITIES[reliability], durability=DurabilityPolicy.VOLATILE)
+        below = f"~/{prefix}"
         self._publishers = {
-            output: node.create_lifecycle_publisher(Image, f"~/{output.topic}", _QOS)
-            for output in OUTPUTS
-            if output.task in tasks
+            output: node.create_lifecycle_publisher(
+                PointCloud2 if output is POINTS else Image, f"{below}{output.topic}", qos
+            )
+            for output in (*OUTPUTS, POINTS)
+            if set(output.tasks) <= set(tasks)
         }
-        self._info = node.create_lifecycle_publisher(CameraInfo, "~/camera_info", _QOS)
+        self._info = node.create_lifecycle_publisher(CameraInfo, f"{below}camera_info", qos)
         self._labels = None
         if "semantic" in tasks:
-            kind = label_type()
-            self._labels = node.create_lifecycle_publisher(kind, "~/semantic/label_info", _LATCHED)
-            if kind.__name__ != "LabelInfo":
-                node.get_logger().info(
-                    "vision_msgs is not installed: ~/semantic/label_info is a std_msgs/String of JSON"
-                )
-        silent = [task for task in tasks if task not in {output.task for output in OUTPUTS}]
-        if silent:
-            node.get_logger().warning(f"no topic for the bundle's other tasks: {', '.join(silent)}")
+            self._labels = node.create_lifecycle_publisher(label_type(), f"{below}semantic/label_info", _LATCHED)
 
     def close(self) -> None:
         """Destroy the publishers."""
@@ -69,17 +70,22 @@ class CameraOutputs:
         """Whether somebody subscribes to the camera info."""
         return bool(self._info.get_subscription_count())
 
-    def encode(self, wanted: Sequence[Output], result: FrameResult, header: Any) -> list[tuple[Output, Image]]:
-        """Make the messages of one frame; each carries the input's own header."""
-        messages = []
+    def encode(self, wanted: Sequence[Output], result: FrameResult, header: Any) -> list[tuple[Output, Any]]:
+        """Make the messages of one frame, each with the input's own header; without intrinsics no points."""
+        messages: list[tuple[Output, Any]] = []
         for output in wanted:
+            if output.needs_intrinsics and result.intrinsics is None:
+                continue
+            if output is POINTS:
+                messages.append((output, as_message(header, output.make(result))))
+                continue
             message = Image()
             message.header = header
             fill_image(message, output.make(result), output.encoding)
             messages.append((output, message))
         return messages
 
-    def publish(self, messages: Sequence[tuple[Output, Image]]) -> None:
+    def publish(self, messages: Sequence[tuple[Output, Any]]) -> None:
         """Send them."""
         for output, message in messages:
             self._publishers[output].publish(message)
@@ -100,3 +106,12 @@ class CameraOutputs:
         """Send the names of the classes to present and future subscribers."""
         if self._labels is not None:
             self._labels.publish(label_message(class_names, threshold, self._node.get_clock().now().to_msg()))
+
+
+def tell_limits(node: LifecycleNode, tasks: Sequence[str]) -> None:
+    """Log what of a bundle is not published, or not in the usual form."""
+    if "semantic" in tasks and label_type().__name__ != "LabelInfo":
+        node.get_logger().info("vision_msgs is not installed: ~/semantic/label_info is a std_msgs/String of JSON")
+    silent = [task for task in tasks if task not in {name for output in OUTPUTS for name in output.tasks}]
+    if silent:
+        node.get_logger().warning(f"no topic for the bundle's other tasks: {', '.join(silent)}")

@@ -23,8 +23,12 @@ from typing import Any
 from densemtl_core.errors import InputError
 from densemtl_core.runtime import Bundle, default_bundle
 from densemtl_ros import stream_pictures
+from densemtl_ros.bag_messages import open_message, rgb_image
+from densemtl_ros.bag_topic import BagMessage, BagTopic
 from densemtl_ros.child_process import NodeProcess
-from densemtl_ros.frame_sources import open_source
+from densemtl_ros.frame_sources import FrameSource, open_source
+from densemtl_ros.image_codec import RejectedFrame
+from densemtl_ros.parameters import PARAMETERS_BY_NAME
 from densemtl_ros.stream_check import INPUT, StreamCheck
 from densemtl_ros.stream_report import (
     AGE_AT_PUBLISH,
@@ -71,7 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m densemtl_ros.demo", description=__doc__.splitlines()[0])
-    parser.add_argument("--source", default="street", help="'street', a video file or a folder of images")
+    parser.add_argument("--source", default="street", help="'street', a video file, a folder of images or a bag")
+    parser.add_argument("--topic", default="", help="images of a bag; default: its only image topic")
     parser.add_argument("--seconds", type=float, default=12.0, help="how long to listen, from the first output")
     parser.add_argument("--out", type=Path, default=Path("out"), help="folder for pictures and figures")
     parser.add_argument("--bundle", default="", help="folder of a bundle; default: the one that ships")
@@ -91,9 +96,9 @@ def _run(options: argparse.Namespace, stop: threading.Event) -> int:
     missing = sorted({"semantic", "depth", "normals", "edges"} - set(bundle.manifest.tasks))
     if missing:
         raise InputError(f"bundle {bundle.path} has no {', '.join(missing)}; the demo shows all four tasks")
-    source = open_source(options.source, width=options.width, rate=options.rate)
+    source = open_source(options.source, width=options.width, rate=options.rate, topic=options.topic)
     if options.source != "street":
-        _check_size(next(iter(source)).rgb.shape)
+        _check_size(_first_shape(source))
     log = options.out / "log"
     try:
         log.mkdir(parents=True, exist_ok=True)
@@ -163,6 +168,17 @@ def _run(options: argparse.Namespace, stop: threading.Event) -> int:
     return 0
 
 
+def _first_shape(source: FrameSource | BagTopic) -> Sequence[int]:
+    first = next(iter(source))
+    if not isinstance(first, BagMessage):
+        return first.rgb.shape
+    try:
+        message = open_message(first.image, source.kind)
+        return rgb_image(message, source.kind, int(PARAMETERS_BY_NAME["max_pixels"].default)).shape
+    except RejectedFrame as rejection:
+        raise InputError(f"{source.title}: the first image cannot be used, {rejection.reason}: {rejection}") from None
+
+
 def _check_size(shape: Sequence[int]) -> None:
     # Three processes hold dozens of such frames: a larger one would fill the memory of a small computer.
     if shape[0] * shape[1] > MOST_PIXELS:
@@ -187,8 +203,8 @@ def _start_nodes(
     stack.callback(perception.stop)
     # Two subscribers: the perception node and this process, so that both see the very first frame.
     played = _set(
-        source=options.source, rate=options.rate, width=options.width, loop=True, wait_for_subscribers=2,
-        wait_timeout=START_SECONDS, street_budget=STREET_SECONDS,
+        source=options.source, topic=options.topic, rate=options.rate, width=options.width, loop=True,
+        wait_for_subscribers=2, wait_timeout=START_SECONDS, street_budget=STREET_SECONDS,
     )  # fmt: skip
     replay = NodeProcess("replay", "densemtl_ros.replay_node", ["--ros-args", *played], os.environ, log / "replay.log")
     stack.callback(replay.stop)

@@ -1,4 +1,4 @@
-"""The node's report as a `diagnostic_msgs` message."""
+"""The node's reports as a `diagnostic_msgs` message."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
 from densemtl_ros.frame_statistics import Report
 
-__all__ = ["describe_engine", "to_message"]
+__all__ = ["describe_engine", "to_message", "to_status"]
 
 
 def describe_engine(predictor: Any) -> list[tuple[str, str]]:
@@ -24,16 +24,15 @@ def describe_engine(predictor: Any) -> list[tuple[str, str]]:
     ]
 
 
-def to_message(report: Report, name: str, hardware_id: str, stamp: Any) -> DiagnosticArray:
-    """Write a report as a message.
+def to_status(report: Report, name: str, hardware_id: str) -> DiagnosticStatus:
+    """Write a report as a status.
 
     Args:
         report: what to say.
         name: of the status.
         hardware_id: what it is about.
-        stamp: `builtin_interfaces/Time`.
     """
-    status = DiagnosticStatus(
+    return DiagnosticStatus(
         # The field is a byte, which rclpy wants as bytes of length one.
         level=bytes([report.level]),
         name=name,
@@ -41,7 +40,11 @@ def to_message(report: Report, name: str, hardware_id: str, stamp: Any) -> Diagn
         hardware_id=hardware_id,
         values=_pairs(report.values),
     )
-    message = DiagnosticArray(status=[status])
+
+
+def to_message(statuses: Sequence[DiagnosticStatus], stamp: Any) -> DiagnosticArray:
+    """Put statuses, one a camera, under a stamp (`builtin_interfaces/Time`)."""
+    message = DiagnosticArray(status=list(statuses))
     message.header.stamp = stamp
     return message
 

@@ -1,4 +1,4 @@
-"""Where replayed frames come from: a folder of images, a video file, or the procedural street world.
+"""Where replayed frames come from: a folder of images, a video file, the procedural street world, or a bag.
 
 No ROS here. A source is iterable any number of times; each pass yields `Frame` after `Frame` in playing order.
 """
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from densemtl_core.errors import InputError
+from densemtl_ros.bag_topic import BAG_SUFFIXES, BagTopic, is_bag
 
 __all__ = ["FolderSource", "Frame", "FrameSource", "VideoSource", "natural_key", "open_source"]
 
@@ -195,30 +196,39 @@ def open_source(
     frames: int = 48,
     scene: int = STREET_SCENE,
     budget: float = 20.0,
-) -> FrameSource:
+    topic: str = "",
+) -> FrameSource | BagTopic:
     """Open what a person named.
 
     Args:
-        spec: ``street``, a video file, an image file, or a folder of images.
+        spec: ``street``, a video file, an image file, a folder of images, or a bag (its folder, or a .mcap or .db3
+            file).
         width: width in pixels of the frames, aspect kept; 0 = as they are (street: 640).
         rate: frames a second; 0 = the source's own.
         frames: how many frames of the street are made ahead.
         scene: which street is driven.
         budget: seconds after which making the street's frames stops early.
+        topic: the images in a bag; empty = its only image topic.
 
     Returns:
-        The opened source: at least its first frame can be had.
+        The opened source: at least its first frame can be had. A bag gives messages, not pictures.
 
     Raises:
         InputError: a missing path, a folder without images, nothing that can be decoded, a width out of range.
     """
     if width != 0 and not 16 <= width <= 8192:
         raise InputError(f"width is {width}, must be 0 (as it is) or 16 to 8192 pixels")
+    path = Path(spec).expanduser()
+    if spec not in ("", "street") and is_bag(path):
+        if width:
+            raise InputError(f"width is {width}, but a bag is played as it was recorded; leave width at 0")
+        return BagTopic(path, topic)
+    if topic:
+        raise InputError(f"topic is {topic!r}, but source {spec!r} is no bag; leave topic empty")
     if spec == "street":
         return _open_street(width or 640, rate or DEFAULT_RATE, scene, frames, budget)
-    path = Path(spec).expanduser()
     if not spec or not path.exists():
-        raise InputError(f"source {spec!r} does not exist; give 'street', a video file or a folder of images")
+        raise InputError(f"source {spec!r} does not exist; give 'street', a video file, a folder of images or a bag")
     if path.is_file():
         if path.suffix.lower() in IMAGE_SUFFIXES:
             return FolderSource([path], width, rate or DEFAULT_RATE)
@@ -228,6 +238,8 @@ def open_source(
     except OSError as error:
         raise InputError(f"{path}: cannot be listed ({error.strerror}); give a folder that you may read") from None
     if not names:
+        if any(p.suffix in BAG_SUFFIXES for p in path.iterdir()):
+            BagTopic(path)  # says what is missing
         kinds = " ".join(sorted(IMAGE_SUFFIXES))
         raise InputError(f"{path}: holds no image file ({kinds}); name the folder that holds the images themselves")
     return FolderSource(sorted(names, key=lambda p: natural_key(p.name)), width, rate or DEFAULT_RATE)

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from densemtl_core import render
+from densemtl_ros.point_cloud import pack_points
 
-__all__ = ["OUTPUTS", "FrameResult", "Output", "output_size"]
+__all__ = ["OUTPUTS", "POINTS", "FrameResult", "Output", "output_size"]
 
 UNLABELLED = 255
 
@@ -31,6 +32,7 @@ class FrameResult:
         palette: RGB colour a class.
         confidence_threshold: class probability below which a pixel is unlabelled.
         overlay_opacity: 0 shows only the image, 1 only the colours.
+        intrinsics: camera matrix in the output's pixels, nine numbers row by row; None = unknown.
     """
 
     image: NDArray[np.uint8]
@@ -38,6 +40,7 @@ class FrameResult:
     palette: tuple[tuple[int, int, int], ...] = ()
     confidence_threshold: float = 0.0
     overlay_opacity: float = 0.5
+    intrinsics: list[float] | None = None
 
     @cached_property
     def mask(self) -> NDArray[np.uint8]:
@@ -47,6 +50,11 @@ class FrameResult:
             return ids
         sure = self.prediction["semantic_confidence"] >= self.confidence_threshold
         return np.where(sure, ids, np.uint8(UNLABELLED))
+
+    @cached_property
+    def confidence(self) -> NDArray[np.uint8]:
+        """``(H, W)`` uint8 probability x 255 of the class."""
+        return _probability(self.prediction["semantic_confidence"])
 
     @cached_property
     def colours(self) -> NDArray[np.uint8]:
@@ -61,16 +69,18 @@ class Output:
     Attributes:
         topic: name below the node's own.
         switch: the boolean parameter that offers it.
-        task: what the network must predict for it.
+        tasks: what the network must predict for it.
         encoding: ROS image encoding.
         make: the array of one frame, in that encoding's shape and dtype.
+        needs_intrinsics: whether it is made of `FrameResult.intrinsics` too.
     """
 
     topic: str
     switch: str
-    task: str
+    tasks: tuple[str, ...]
     encoding: str
     make: Callable[[FrameResult], NDArray[Any]]
+    needs_intrinsics: bool = False
 
 
 def output_size(image_size: tuple[int, int], scale: float) -> tuple[int, int]:
@@ -80,7 +90,9 @@ def output_size(image_size: tuple[int, int], scale: float) -> tuple[int, int]:
 
 def _probability(values: NDArray[Any]) -> NDArray[np.uint8]:
     """Probability x 255, rounded; not a number is 0 = not sure at all."""
-    return np.asarray(cv2.convertScaleAbs(np.clip(np.nan_to_num(values), 0, 1), alpha=255.0), np.uint8)
+    # OpenCV, for a third of NumPy's time; its largest of NaN and 0 is 0, or it rounds the NaN to 0.
+    bounded = cv2.min(cv2.max(np.asarray(values, np.float32), 0.0), 1.0)
+    return np.asarray(cv2.convertScaleAbs(bounded, alpha=255.0), np.uint8)
 
 
 def _overlay(result: FrameResult) -> NDArray[np.uint8]:
@@ -94,28 +106,44 @@ def _overlay(result: FrameResult) -> NDArray[np.uint8]:
 
 
 OUTPUTS: tuple[Output, ...] = (
-    Output("semantic/image", "publish.semantic", "semantic", "mono8", lambda r: r.mask),
+    Output("semantic/image", "publish.semantic", ("semantic",), "mono8", lambda r: r.mask),
     Output(
         "semantic/confidence",
         "publish.semantic_confidence",
-        "semantic",
+        ("semantic",),
         "mono8",
-        lambda r: _probability(r.prediction["semantic_confidence"]),
+        lambda r: r.confidence,
     ),
-    Output("semantic/color", "publish.semantic_color", "semantic", "rgb8", lambda r: r.colours),
-    Output("overlay/image", "publish.overlay", "semantic", "rgb8", _overlay),
+    Output("semantic/color", "publish.semantic_color", ("semantic",), "rgb8", lambda r: r.colours),
+    Output("overlay/image", "publish.overlay", ("semantic",), "rgb8", _overlay),
     # NaN = unknown and +inf = beyond range go out as they are (REP 117).
-    Output("depth/image", "publish.depth", "depth", "32FC1", lambda r: np.asarray(r.prediction["depth"], np.float32)),
+    Output(
+        "depth/image", "publish.depth", ("depth",), "32FC1", lambda r: np.asarray(r.prediction["depth"], np.float32)
+    ),
     Output(
         "normals/image",
         "publish.normals",
-        "normals",
+        ("normals",),
         "32FC3",
         lambda r: np.asarray(r.prediction["normals"], np.float32),
     ),
     Output(
-        "normals/color", "publish.normals_color", "normals", "rgb8", lambda r: render.normals(r.prediction["normals"])
+        "normals/color",
+        "publish.normals_color",
+        ("normals",),
+        "rgb8",
+        lambda r: render.normals(r.prediction["normals"]),
     ),
-    Output("edges/image", "publish.edges", "edges", "mono8", lambda r: _probability(r.prediction["edges"])),
+    Output("edges/image", "publish.edges", ("edges",), "mono8", lambda r: _probability(r.prediction["edges"])),
 )
 """Every image topic of the node."""
+
+POINTS = Output(
+    "points",
+    "publish.points",
+    ("depth", "semantic"),
+    "",
+    lambda r: pack_points(r.prediction["depth"], r.intrinsics, r.image, r.mask, r.confidence),
+    needs_intrinsics=True,
+)
+"""The point cloud, which is no image."""

@@ -41,7 +41,7 @@ def declare_parameters(node: Node, on_change: Callable[[set[str], dict[str, Any]
         problem = declaration.problem(value)
         if problem:
             raise InputError(f"parameter {problem}")
-        node.declare_parameter(declaration.name, value, _descriptor(declaration), ignore_override=True)
+        _declare(node, declaration, value)
         values[declaration.name] = value
 
     def check(parameters: Sequence[Parameter]) -> SetParametersResult:
@@ -59,6 +59,18 @@ def declare_parameters(node: Node, on_change: Callable[[set[str], dict[str, Any]
     if hasattr(node, "add_pre_set_parameters_callback"):  # not on Humble
         node.add_pre_set_parameters_callback(_convert)
     return values
+
+
+def _declare(node: Node, declaration: Declaration, value: Any) -> None:
+    descriptor = _descriptor(declaration)
+    if declaration.type is not list:
+        node.declare_parameter(declaration.name, value, descriptor, ignore_override=True)
+        return
+    # From an empty list rclpy would make an array of bytes; so the type is declared, then the value and the rest set.
+    kind = Parameter.Type.STRING_ARRAY
+    node.declare_parameter(declaration.name, kind, ignore_override=True)
+    node.set_parameters([Parameter(declaration.name, kind, value)])
+    node.set_descriptor(declaration.name, descriptor)
 
 
 def _convert(parameters: Sequence[Parameter]) -> list[Parameter]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import json
 import math
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,8 +18,10 @@ from typing import Any
 
 __all__ = ["PARAMETERS", "PARAMETERS_BY_NAME", "Declaration", "as_markdown", "as_schema", "as_yaml", "unknown_name"]
 
-Value = bool | int | float | str
-_ROS_TYPES: Mapping[type, str] = {bool: "boolean", int: "integer", float: "number", str: "string"}
+Value = bool | int | float | str | list[str]
+_ROS_TYPES: Mapping[type, str] = {bool: "boolean", int: "integer", float: "number", str: "string", list: "array"}
+_NAME = "^[A-Za-z](_?[A-Za-z0-9])*$"
+"""What ROS takes as a part of a topic's name, hidden ones and ``__`` left out."""
 _ANY_NODE = ("use_sim_time", "start_type_description_service")
 """Parameters that rclpy declares on every node."""
 
@@ -34,6 +37,7 @@ class Declaration:
         low: smallest value of a number.
         high: largest value of a number.
         choices: the only values allowed; empty = any.
+        most: of a list: how many names it may have.
         read_only: fixed when the node starts.
     """
 
@@ -43,28 +47,45 @@ class Declaration:
     low: float | None = None
     high: float | None = None
     choices: tuple[Value, ...] = ()
+    most: int = 0
     read_only: bool = False
 
     @property
     def type(self) -> type:
-        """`bool`, `int`, `float` or `str`."""
+        """`bool`, `int`, `float`, `str`, or `list` of names."""
         return type(self.default)
+
+    @property
+    def type_name(self) -> str:
+        """The type in words."""
+        return "list of names" if self.type is list else self.type.__name__
 
     @property
     def constraint(self) -> str:
         """What is allowed, in words; empty when everything is."""
+        if self.type is list:
+            return f"at most {self.most} different names: letters and digits, single _ between them, a letter first"
         if self.choices:
             return "one of " + ", ".join(str(choice) for choice in self.choices)
         return "" if self.low is None else f"{self.low} to {self.high}"
 
     def convert(self, value: Any) -> Any:
-        """Give a whole number for a floating-point parameter its type: nobody writes ``15.0`` by hand."""
+        """Give a value the parameter's type, where ROS or a person's hand gave it another.
+
+        Nobody writes ``15.0`` where ``15`` says it, and ROS reads an empty list as no value at all.
+        """
+        if self.type is list:
+            return [] if value is None else list(value) if isinstance(value, tuple) else value
         return float(value) if self.type is float and type(value) is int else value
 
     def problem(self, value: Any) -> str | None:
         """Say in one line why a value cannot be used; None when it can."""
         if type(value) is not self.type:
-            return f"{self.name}: {value!r} is a {type(value).__name__}, must be a {self.type.__name__}"
+            return f"{self.name}: {value!r} is a {type(value).__name__}, must be a {self.type_name}"
+        if self.type is list:
+            names = all(isinstance(name, str) and re.fullmatch(_NAME, name) for name in value)
+            wrong = not names or len(value) > self.most or len(set(value)) < len(value)
+            return f"{self.name}: {value!r} is not allowed, must be {self.constraint}" if wrong else None
         wrong = bool(self.choices) and value not in self.choices
         if self.low is not None and self.high is not None:
             # NaN fails both comparisons, and so is refused too.
@@ -72,8 +93,8 @@ class Declaration:
         return f"{self.name}: {value!r} is not allowed, must be {self.constraint}" if wrong else None
 
 
-def _switch(name: str, topic: str) -> Declaration:
-    return Declaration(f"publish.{name}", True, f"Offer ~/{topic} (computed only while somebody subscribes).")
+def _switch(name: str, topic: str, default: bool = True) -> Declaration:
+    return Declaration(f"publish.{name}", default, f"Offer ~/{topic} (computed only while somebody subscribes).")
 
 
 PARAMETERS: tuple[Declaration, ...] = (
@@ -96,6 +117,23 @@ PARAMETERS: tuple[Declaration, ...] = (
         read_only=True,
     ),
     Declaration(
+        "cameras",
+        [],
+        "Names of several cameras: each reads NAME/image and NAME/camera_info, and publishes below ~/NAME; empty = one "
+        "camera, whose topics are without a name.",
+        most=16,
+        read_only=True,
+    ),
+    Declaration(
+        "max_batch",
+        0,
+        "Most frames of different cameras that go through the network at once; 0 = as many as the engine gains by, "
+        "on a CPU 1.",
+        0,
+        16,
+        read_only=True,
+    ),
+    Declaration(
         "image_transport",
         "raw",
         "Input topic: raw = image (sensor_msgs/Image), compressed = image/compressed (JPEG or PNG).",
@@ -107,6 +145,13 @@ PARAMETERS: tuple[Declaration, ...] = (
         "auto",
         "Reliability of the image subscription; auto = reliable only if every publisher offers it.",
         choices=("auto", "best_effort", "reliable"),
+        read_only=True,
+    ),
+    Declaration(
+        "output_reliability",
+        "reliable",
+        "Reliability of every output but the labels; best_effort never waits for a subscriber.",
+        choices=("reliable", "best_effort"),
         read_only=True,
     ),
     Declaration(
@@ -127,7 +172,7 @@ PARAMETERS: tuple[Declaration, ...] = (
     Declaration(
         "confidence_threshold", 0.0, "A pixel whose class probability is lower becomes 255 = unlabelled.", 0.0, 1.0
     ),
-    Declaration("max_rate", 0.0, "Most frames to process in a second; 0 = no limit.", 0.0, 1000.0),
+    Declaration("max_rate", 0.0, "Most frames of each camera to process in a second; 0 = no limit.", 0.0, 1000.0),
     Declaration("overlay_opacity", 0.5, "Opacity of the class colours on ~/overlay/image.", 0.0, 1.0),
     Declaration(
         "budget_ms",
@@ -161,6 +206,7 @@ PARAMETERS: tuple[Declaration, ...] = (
     _switch("normals_color", "normals/color"),
     _switch("edges", "edges/image"),
     _switch("overlay", "overlay/image"),
+    _switch("points", "points", default=False),
 )
 PARAMETERS_BY_NAME: Mapping[str, Declaration] = {declaration.name: declaration for declaration in PARAMETERS}
 
@@ -208,7 +254,9 @@ def as_schema() -> dict[str, Any]:
             "default": declaration.default,
             "description": declaration.text,
         }
-        if declaration.choices:
+        if declaration.type is list:
+            entry |= {"maxItems": declaration.most, "uniqueItems": True, "items": {"type": "string", "pattern": _NAME}}
+        elif declaration.choices:
             entry["enum"] = list(declaration.choices)
         elif declaration.low is not None:
             entry |= {"minimum": declaration.low, "maximum": declaration.high}
@@ -233,7 +281,7 @@ def as_markdown() -> str:
         change = "no" if declaration.read_only else "yes"
         cells = [
             f"`{declaration.name}`",
-            declaration.type.__name__,
+            declaration.type_name,
             f"`{json.dumps(declaration.default)}`",
             declaration.constraint,
             change,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import queue
 import threading
+from typing import Any
 
 from densemtl_core.errors import InputError
-from densemtl_ros.frame_sources import Frame, FrameSource
+from densemtl_ros.bag_topic import BagTopic
+from densemtl_ros.frame_sources import FrameSource
 
 __all__ = ["ReadAhead"]
 
@@ -24,12 +26,12 @@ class ReadAhead:
         skipped: names of files that could not be decoded so far.
     """
 
-    def __init__(self, source: FrameSource, loop: bool = False, depth: int = 8) -> None:
+    def __init__(self, source: FrameSource | BagTopic, loop: bool = False, depth: int = 8) -> None:
         self.error: Exception | None = None
         self.skipped: set[str] = set()
         self._source = source
         self._loop = loop
-        self._frames: queue.Queue[Frame] = queue.Queue(depth)
+        self._frames: queue.Queue[Any] = queue.Queue(depth)
         self._ready = threading.Event()
         self._read_all = threading.Event()
         self._stopping = threading.Event()
@@ -46,8 +48,8 @@ class ReadAhead:
         """Whether the last frame has been taken, or reading failed."""
         return self._read_all.is_set() and self._frames.empty()
 
-    def take(self) -> Frame | None:
-        """Take the next frame without waiting; None when it is not decoded yet, or there is none."""
+    def take(self) -> Any:
+        """Take the source's next item without waiting; None when it is not decoded yet, or there is none."""
         try:
             return self._frames.get_nowait()
         except queue.Empty:

@@ -14,6 +14,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from densemtl_ros.image_codec import RejectedFrame, check_image, decode_image
+from densemtl_ros.parameters import PARAMETERS_BY_NAME
+
 __all__ = ["INPUT", "OUTPUTS", "RAW_TOPICS", "Moment", "Output", "StreamCheck"]
 
 INPUT = "image"
@@ -135,10 +138,15 @@ class StreamCheck:
         self.stamps_in.setdefault(_nanoseconds(message.header.stamp), message.header.frame_id)
 
     def add_input(self, message: Any, now: int) -> None:
-        """Take an input image (rgb8) that arrived at ``now`` nanoseconds."""
+        """Take an input image that arrived at ``now`` nanoseconds; of an undecodable one nothing is expected."""
         stamp = _nanoseconds(message.header.stamp)
+        try:
+            check_image(message, int(PARAMETERS_BY_NAME["max_pixels"].default))
+        except RejectedFrame:
+            self.stamps_in.pop(stamp, None)
+            return
         self.stamps_in[stamp] = message.header.frame_id
-        self._add(INPUT, stamp, message.header.frame_id, _pixels(message, np.uint8, 3), now)
+        self._add(INPUT, stamp, message.header.frame_id, decode_image(message), now)
 
     def add_output(self, topic: str, message: Any, now: int) -> None:
         """Take an output image that arrived at ``now`` nanoseconds and check it."""

@@ -18,7 +18,13 @@ __all__ = ["Album", "cells", "legend", "panel", "strip", "write_picture", "write
 
 Picture = NDArray[np.uint8]
 VIDEO_WIDTH = 320
-TITLES = {"depth": "depth (bright is near)", "normals": "normals (x y z as r g b)", "edges": "edge probability"}
+TITLES = {
+    "depth": "depth (yellow near, dark far, white beyond range)",
+    "normals": "normals (x y z as r g b)",
+    "edges": "edge probability",
+}
+LEAST_SHARE = 0.005
+"""Of an image, for a class to be named."""
 
 
 class Album:
@@ -73,7 +79,7 @@ def cells(moment: Moment, tasks: Mapping[str, Any]) -> list[tuple[str, Picture]]
 
 
 def legend(ids: NDArray[np.uint8], names: Sequence[str], palette: Sequence[Sequence[int]], width: int) -> Picture:
-    """Name the colours of the classes that cover at least a thousandth of an image, the largest first.
+    """Name the colours of the classes that cover at least half a percent of an image, the largest first.
 
     Args:
         ids: ``(H, W)`` uint8 class ids.
@@ -85,11 +91,10 @@ def legend(ids: NDArray[np.uint8], names: Sequence[str], palette: Sequence[Seque
         ``(h, width, 3)`` uint8 RGB.
     """
     share = np.bincount(ids.ravel(), minlength=256) / ids.size
-    entries = [
-        (f"{names[i]} {share[i]:.0%}", palette[i]) for i in np.argsort(-share) if share[i] >= 1e-3 and i < len(names)
-    ]
-    if share[255] >= 1e-3:
-        entries.append((f"unlabelled {share[255]:.0%}", (0, 0, 0)))
+    there = [i for i in np.argsort(-share) if share[i] >= LEAST_SHARE and i < len(names)]
+    entries = [(f"{names[i]} {_percent(share[i])}", palette[i]) for i in there]
+    if share[255] >= LEAST_SHARE:
+        entries.append((f"unlabelled {_percent(share[255])}", (0, 0, 0)))
     row, gap, font, scale = 26, 18, cv2.FONT_HERSHEY_SIMPLEX, 0.5
     places, x, y = [], 8, 0
     for text, _ in entries:
@@ -104,6 +109,11 @@ def legend(ids: NDArray[np.uint8], names: Sequence[str], palette: Sequence[Seque
         cv2.rectangle(canvas, (left, top + 6), (left + 14, top + 20), (120, 120, 120), 1)
         cv2.putText(canvas, text, (left + 22, top + 18), font, scale, (235, 235, 235), 1, cv2.LINE_AA)
     return canvas
+
+
+def _percent(share: float) -> str:
+    """Never 0 % of what is there."""
+    return f"{share:.0%}" if share >= 0.01 else f"{share:.1%}"
 
 
 def panel(moment: Moment, tasks: Mapping[str, Any], width: int = 480, columns: int = 3) -> Picture:

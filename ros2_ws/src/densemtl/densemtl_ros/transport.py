@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 
+from densemtl_ros import shared_memory
+
 __all__ = ["config_file", "ros_distribution", "transport_environment"]
 
 OLD_PROFILE_VARIABLE = "FASTRTPS_DEFAULT_PROFILES_FILE"
@@ -66,8 +68,9 @@ def transport_environment(
 
     Args:
         environ: the present environment; ``os.environ`` by default.
-        shared_memory_free: bytes free in /dev/shm; looked up by default. Where it is too small for the segments (a
-            container with Docker's default 64 MB) the profile is left out: reliable images still arrive, slower.
+        shared_memory_free: bytes free in /dev/shm; by default looked up, after what dead processes left there was
+            removed. Where it is too small for the segments (a container with Docker's default 64 MB) the profile is
+            left out: reliable images still arrive, slower.
 
     Returns:
         Only the variables to add; empty when all is set already.
@@ -85,8 +88,6 @@ def transport_environment(
 
 
 def _shared_memory_free() -> int:
-    try:
-        state = os.statvfs("/dev/shm")  # noqa: S108 - the place where Fast DDS keeps its segments
-    except OSError:
-        return 0
-    return state.f_bavail * state.f_frsize
+    # What killed processes left would fill it up in the end, and then the profile would be left out for good.
+    shared_memory.remove_abandoned()
+    return shared_memory.free_bytes()

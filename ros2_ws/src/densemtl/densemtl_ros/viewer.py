@@ -6,23 +6,18 @@ perception computes what somebody subscribes to, so an unwatched viewer costs no
 
 from __future__ import annotations
 
-import contextlib
-import signal
 import sys
-import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
-from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.clock import Clock, ClockType
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.signals import SignalHandlerOptions
 
 from densemtl_core.errors import InputError
+from densemtl_ros.fixed_parameters import declare_fixed
+from densemtl_ros.node_process import run_node
 from densemtl_ros.viewer_access import is_loopback
 from densemtl_ros.viewer_parameters import VIEWER_PARAMETERS
 from densemtl_ros.viewer_pictures import TOPICS, Look
@@ -58,7 +53,7 @@ class ViewerNode(Node):
 
     def __init__(self, **options: Any) -> None:
         super().__init__("viewer", **options)
-        self.settings = self._declare()
+        self.settings = declare_fixed(self, VIEWER_PARAMETERS)
         settings = self.settings
         if settings["depth_near"] >= settings["depth_far"]:
             raise InputError(
@@ -79,23 +74,6 @@ class ViewerNode(Node):
         # A steady clock: simulated time may stand still.
         self.create_timer(_FOLLOW_SECONDS, self._follow_graph, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
-    def _declare(self) -> dict[str, Any]:
-        values = {}
-        for declaration in VIEWER_PARAMETERS:
-            # Dynamically typed, because nobody writes 10.0 by hand where 10 says it; the check below is ours.
-            descriptor = ParameterDescriptor(
-                description=declaration.text,
-                additional_constraints=declaration.constraint,
-                read_only=declaration.read_only,
-                dynamic_typing=True,
-            )
-            given = self.declare_parameter(declaration.name, declaration.default, descriptor).value
-            values[declaration.name] = declaration.convert(given)
-            problem = declaration.problem(values[declaration.name])
-            if problem:
-                raise InputError(f"parameter {problem}")
-        return values
-
     def _follow_graph(self) -> None:
         if not self._named:
             for name in sorted(self._perception_nodes()):
@@ -109,13 +87,17 @@ class ViewerNode(Node):
             subscriptions.follow()
 
     def _perception_nodes(self) -> set[str]:
-        """Names of the nodes that publish at least one of perception's image topics below their own name."""
+        """Names below which a node publishes at least one of perception's image topics.
+
+        That is the name of the node; of a node with several cameras, that with the camera's name after it.
+        """
         nodes = {f"{namespace.rstrip('/')}/{name}" for name, namespace in self.get_node_names_and_namespaces()}
         found = set()
         for topic, kinds in self.get_topic_names_and_types():
             for suffix in TOPICS.values():
                 owner = topic[: -len(suffix) - 1] if topic.endswith(f"/{suffix}") else ""
-                if owner in nodes and "sensor_msgs/msg/Image" in kinds and self.count_publishers(topic):
+                owned = owner in nodes or owner.rpartition("/")[0] in nodes
+                if owned and "sensor_msgs/msg/Image" in kinds and self.count_publishers(topic):
                     found.add(owner)
         return found
 
@@ -132,7 +114,9 @@ class ViewerNode(Node):
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
-            camera = self.board.camera(f"/{status.name.partition(':')[0].lstrip('/')}")
+            node, _, which = status.name.partition(": ")
+            node = f"/{node.lstrip('/')}"
+            camera = self.board.camera(f"{node}/{which}") or self.board.camera(node)
             if camera is not None:
                 values = {pair.key: pair.value for pair in status.values}
                 camera.health.add(status.level[0], status.message, values, time.monotonic())
@@ -160,46 +144,24 @@ def main(args: Sequence[str] | None = None) -> int:
             raise
         print("error: aiohttp is not installed; apt install python3-aiohttp, or pip install aiohttp", file=sys.stderr)
         return 2
-    stop = threading.Event()
-    # rclpy's own handlers end a process now and then with a traceback or exit code 1.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
-    try:
-        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    except Exception as error:  # an argument that ROS does not know; the type differs between distributions
-        print(f"error: {' '.join(str(error).split())}; see --help", file=sys.stderr)
-        return 2
-    node, server, executor = None, None, SingleThreadedExecutor()
-    try:
-        node = ViewerNode()
-        executor.add_node(node)
-        host, rate = node.settings["host"], node.settings["rate"]
-        server = ViewerServer(node.board, host, node.settings["port"], rate)
+
+    def attend(node: ViewerNode, serve: Callable[[], bool]) -> int:
+        host, port = node.settings["host"], node.settings["port"]
+        server = ViewerServer(node.board, host, port, node.settings["rate"])
         try:
-            port = server.start()
-        except OSError as error:
-            raise InputError(
-                f"cannot listen on {host} port {node.settings['port']}: {error.strerror or error}"
-            ) from None
-        _tell_address(node, host, port)
-        while not stop.is_set() and server.failure is None:
-            executor.spin_once(timeout_sec=0.2)
-        if server.failure is not None:
-            raise server.failure
-        return 0
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not cut the clean-up short
-        if server is not None:
+            try:
+                _tell_address(node, host, server.start())
+            except OSError as error:
+                raise InputError(f"cannot listen on {host} port {port}: {error.strerror or error}") from None
+            while server.failure is None and serve():
+                pass
+            if server.failure is not None:
+                raise server.failure
+            return 0
+        finally:
             server.stop()
-        executor.shutdown(timeout_sec=2.0)
-        if node is not None:
-            node.destroy_node()
-        with contextlib.suppress(Exception):
-            rclpy.try_shutdown()
+
+    return run_node(ViewerNode, attend, args)
 
 
 def _tell_address(node: Node, host: str, port: int) -> None:

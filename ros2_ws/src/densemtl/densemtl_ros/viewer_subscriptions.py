@@ -25,7 +25,8 @@ class CameraSubscriptions:
 
     Args:
         node: the viewer.
-        camera: where messages go; its name is that of the perception node.
+        camera: where messages go; its name is that of the perception node, with the camera's after it where the node
+            has several.
     """
 
     def __init__(self, node: Node, camera: CameraStreams) -> None:
@@ -67,7 +68,10 @@ class CameraSubscriptions:
                 self._node.destroy_subscription(subscription)
 
     def _heard_by_perception(self) -> tuple[str, str]:
-        """Topic and type of the image that the perception node subscribes to; empty while it hears none."""
+        """Topic and type of the camera's image, to which the perception node subscribes; empty while it does not."""
+        name = self._camera.name
+        # Which of its topics is whose, a node with several cameras says in their diagnostics.
+        several, told = name.rpartition("/")[0], self._camera.health.newest(0.0)["values"].get("input_topic")
         # Topic by topic: asked by its name, a node that was started again answers as the dead one for a while.
         found = [
             (topic, kind)
@@ -75,7 +79,8 @@ class CameraSubscriptions:
             for kind in kinds
             if kind in _KINDS
             for listener in self._node.get_subscriptions_info_by_topic(topic)
-            if f"{listener.node_namespace.rstrip('/')}/{listener.node_name}" == self._camera.name
+            if (hearing := f"{listener.node_namespace.rstrip('/')}/{listener.node_name}") == name
+            or (hearing == several and topic == told)
         ]
         return min(found, default=("", ""))
 

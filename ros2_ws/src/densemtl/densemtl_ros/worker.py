@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -11,24 +10,21 @@ from densemtl_ros.frame_slot import FrameSlot
 
 __all__ = ["Worker"]
 
+K = TypeVar("K")
 T = TypeVar("T")
 
 
-class Worker(Generic[T]):
-    """Takes items from a slot, one after another, and hands each to a function in a thread of its own.
+class Worker(Generic[K, T]):
+    """Takes what waits in a slot, again and again, and hands it to a function in a thread of its own.
 
     Args:
         slot: where items come from; closed by `stop`.
-        handle: called with each item; it deals with its own errors.
-        interval: seconds that must lie between the starts of two calls, asked anew each time; 0 for no limit.
+        handle: called with what was taken, cameras and their items; it deals with its own errors.
     """
 
-    def __init__(
-        self, slot: FrameSlot[T], handle: Callable[[T], None], interval: Callable[[], float] = lambda: 0.0
-    ) -> None:
+    def __init__(self, slot: FrameSlot[K, T], handle: Callable[[list[tuple[K, T]]], None]) -> None:
         self._slot = slot
         self._handle = handle
-        self._interval = interval
         self._stopping = threading.Event()
         # A daemon: a computation that never returns must not keep a process alive that wants to exit.
         self._thread = threading.Thread(target=self._loop, name="perception-worker", daemon=True)
@@ -58,15 +54,9 @@ class Worker(Generic[T]):
         return self._stopping.is_set()
 
     def _loop(self) -> None:
-        started = float("-inf")
         while not self._stopping.is_set():
-            # Waiting before taking, not after, so that the frame taken is the newest one.
-            pause = started + self._interval() - time.monotonic()
-            if pause > 0 and self._stopping.wait(pause):
+            items = self._slot.take()
+            if not items:
                 return
-            item = self._slot.take()
-            if item is None:
-                return
-            started = time.monotonic()
-            self._handle(item)
-            del item  # a frame's memory must not be held while waiting for the next
+            self._handle(items)
+            del items  # a frame's memory must not be held while waiting for the next
