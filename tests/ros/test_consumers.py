@@ -336,6 +336,19 @@ def test_frames_units_and_invalid_values_follow_the_reps(start_rig):
     assert (vectors[..., 2] < 0).all()
 
 
+def test_without_calibration_no_points_come_and_it_is_said_once(start_rig, capfd):
+    """A cloud of a guessed lens would put obstacles where there are none."""
+    rig = start_rig(publish__points=True)
+    rig.listen("points", kind=PointCloud2)
+    rig.activate("depth/image")
+    rig.connect("points")
+    for number in (1, 2):
+        rig.camera.publish(rig.message(picture()))
+        rig.until(lambda n=number: len(rig.received["depth/image"]) == n, "depth")
+    assert not rig.received["points"]
+    assert capfd.readouterr().err.count("points need a calibrated camera_info of the image's size: none are sent") == 1
+
+
 @pytest.mark.parametrize("scale", [1.0, 0.5])
 def test_nav2_layer_gets_a_cloud_in_the_masks_order(start_rig, scale):
     """Nav2 semantic_segmentation_layer walks through cloud and mask with one counter, so order and size must agree.

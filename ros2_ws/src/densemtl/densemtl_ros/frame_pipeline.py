@@ -74,7 +74,7 @@ class FramePipeline:
         self._node = node
         self._predictor = predictor
         self._on_failure = on_failure
-        self._told_camera: set[str] = set()
+        self._told: set[tuple[str, str]] = set()
         self._decode_raw, codec = load_decoder(Image)
         node.get_logger().info(f"images: {codec}")
 
@@ -213,16 +213,25 @@ class FramePipeline:
             return None
         if k is not None:
             job.output_intrinsics = [float(x) for x in scale_camera_info(info, job.image_size, job.size).k]
-        if k is None and job.camera.name not in self._told_camera:
-            self._told_camera.add(job.camera.name)
-            if not rules:
-                self._node.get_logger().warning(f"{_whose(job.camera)}points need a calibrated camera_info: none sent")
-            for name, rule in rules.items():
-                self._node.get_logger().info(
-                    f"{_whose(job.camera)}{name} is that of a camera of {rule['focal']:g} pixels focal length; "
-                    "publish camera_info for metres"
-                )
+        if k is None:
+            self._tell_uncalibrated(job, rules)
         return k
+
+    def _tell_uncalibrated(self, job: _Job, rules: Mapping[str, Mapping[str, float]]) -> None:
+        """Say once a camera what its missing calibration costs."""
+        costs = {
+            name: f"{name} is that of a camera of {rule['focal']:g} pixels focal length; publish camera_info for metres"
+            for name, rule in rules.items()
+        }
+        costs |= {
+            output.topic: f"{output.topic} need a calibrated camera_info of the image's size: none are sent"
+            for output in job.wanted
+            if output.needs_intrinsics
+        }
+        for what, text in costs.items():
+            if (job.camera.name, what) not in self._told:
+                self._told.add((job.camera.name, what))
+                self._node.get_logger().warning(f"{_whose(job.camera)}{text}")
 
     @staticmethod
     def _tell_size(job: _Job, error: ValueError) -> None:
