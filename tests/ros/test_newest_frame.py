@@ -11,6 +11,7 @@ import pytest
 from camera_rig import picture
 from fake_predictor import FakePredictor
 from rcl_interfaces.srv import GetParameters
+from rclpy.duration import Duration
 from test_malformed import good_frame_is_right
 
 
@@ -146,3 +147,24 @@ def test_diagnostics_go_on_while_simulated_time_stands_still(start_rig):
     rig = start_rig(use_sim_time=True)
     assert rig.node.get_clock().now().nanoseconds == 0
     rig.until(lambda: len(rig.statuses) >= 2, "two statuses")
+
+
+def test_frames_that_the_middleware_replaced_before_the_node_took_them_are_counted(start_rig):
+    """With a queue of one, what arrives while the executor is busy replaces what came before: no frame may vanish."""
+    rig = start_rig()
+    rig.activate("depth/image")
+    rig.camera.publish(rig.message(picture()))
+    rig.until(lambda: rig.count("received") == 1, "the first frame")
+    busy, go_on = threading.Event(), threading.Event()
+    callback = rig.node.create_guard_condition(lambda: (busy.set(), go_on.wait(10)))
+    callback.trigger()
+    assert busy.wait(10)
+    for seed in range(5):
+        rig.camera.publish(rig.message(picture(seed=seed)))
+    assert rig.camera.wait_for_all_acked(Duration(seconds=10))
+    go_on.set()
+    rig.until(
+        lambda: rig.count("received") + rig.count("overwritten_before_callback") == 6, "all six are accounted for"
+    )
+    assert rig.count("overwritten_before_callback") >= 1
+    assert rig.count("lost_in_transport") == 0

@@ -43,6 +43,8 @@ def test_every_frame_is_accounted_for(benchmark_module):
     told = account(100, counts | {"lost_in_transport": 7})
     assert told["unexplained"] == 2
     assert told["missed"] == 3
+    told = account(100, counts | {"lost_in_transport": 7, "overwritten_before_callback": 2})
+    assert (told["overwritten"], told["missed"]) == (2, 1)
 
 
 def test_a_process_is_looked_at_from_outside(benchmark_module, tmp_path):

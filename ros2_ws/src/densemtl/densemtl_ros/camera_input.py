@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,6 +79,7 @@ class CameraInput:
         self._accept = accept
         self._stamps = StampCheck()
         self._lost_before = 0
+        self._numbered: tuple[str, int] | None = None
         self._warned: set[str] = set()
         self._logged: dict[str, float] = {}
         self.camera_info: CameraInfo | None = None
@@ -162,11 +163,22 @@ class CameraInput:
                 "images needs a larger shared-memory segment, see config/fastdds.xml"
             )
 
-    def _on_image(self, message: Image) -> None:
+    def _on_image(self, message: Image, info: Mapping[str, Any]) -> None:
+        self._count_overwritten(info)
         self._check(message, self._image_size)
 
-    def _on_compressed(self, message: CompressedImage) -> None:
+    def _on_compressed(self, message: CompressedImage, info: Mapping[str, Any]) -> None:
+        self._count_overwritten(info)
         self._check(message, self._compressed_size)
+
+    def _count_overwritten(self, info: Mapping[str, Any]) -> None:
+        """Count frames that the middleware replaced by a newer one before this thread took them: depth is one."""
+        number, publisher = info.get("publication_sequence_number"), str(info.get("publisher_gid"))
+        if number is None:
+            return  # a middleware that does not number messages
+        last, self._numbered = self._numbered, (publisher, number)
+        if last is not None and last[0] == publisher and number > last[1] + 1:
+            self._statistics.overwritten(number - last[1] - 1)
 
     def _image_size(self, message: Image) -> tuple[int, int]:
         check_image(message, self._max_pixels)

@@ -56,6 +56,11 @@ class NodeProcess:
             )
 
     @property
+    def pid(self) -> int:
+        """Number of the process."""
+        return self._process.pid
+
+    @property
     def returncode(self) -> int | None:
         """Exit status, or None while it runs."""
         return self._process.poll()

@@ -55,7 +55,7 @@ class FrameStatistics:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._received = self._processed = self._dropped = self._unwanted = self._lost = 0
+        self._received = self._processed = self._dropped = self._unwanted = self._lost = self._overwritten = 0
         self._rejected: Counter[str] = Counter()
         self._irregular: Counter[str] = Counter()
         self._arrivals: deque[float] = deque()
@@ -124,6 +124,11 @@ class FrameStatistics:
         with self._lock:
             self._lost += frames
             self._complaints.extend([(self._clock(), "lost_in_transport")] * min(frames, 100))
+
+    def overwritten(self, frames: int) -> None:
+        """Count frames that a newer one replaced in the middleware, before the node saw them; lost ones among them."""
+        with self._lock:
+            self._overwritten += frames
 
     def unwanted(self) -> None:
         """Count one frame for which nobody subscribed to anything."""
@@ -197,6 +202,7 @@ class FrameStatistics:
                 *((f"irregular.{reason}", str(count)) for reason, count in sorted(self._irregular.items())),
                 ("last_rejection", self._last_complaint),
                 ("lost_in_transport", str(self._lost)),
+                ("overwritten_before_callback", str(max(0, self._overwritten - self._lost))),
                 ("inference_failures", str(self._failures)),
                 ("last_failure", self._last_failure),
                 ("consecutive_overruns", str(self._overruns)),

@@ -15,6 +15,7 @@ from rclpy.signals import SignalHandlerOptions
 
 from densemtl_core.errors import InputError
 from densemtl_ros.error_text import one_line
+from densemtl_ros.shared_memory import remove_abandoned
 
 __all__ = ["run_node"]
 
@@ -38,6 +39,8 @@ def run_node(make: Callable[[], N], attend: Callable[[N, Callable[[], bool]], in
     # rclpy's own handlers end a process now and then with a traceback or exit code 1.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
+    # What a predecessor that was killed left behind: a respawn must not fill the memory a little more each time.
+    remove_abandoned()
     try:
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     except Exception as error:  # an argument that ROS does not know; the type differs between distributions
