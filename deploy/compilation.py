@@ -91,6 +91,8 @@ class Compilation:
         calibration: for INT8.
         fixed: compile for exactly the description's size, one image at a time; a TensorRT engine always is of one size.
         batch: images at a time in a TensorRT engine.
+        slim: leave out what this backend does not load, beside the network itself: the floating-point graph beside an
+            INT8 one, and the file that TensorRT would build from.
         tell: is told every step.
         progress: is told every stage before it begins, and the frames of those that have some.
 
@@ -108,6 +110,7 @@ class Compilation:
         *,
         fixed: bool = False,
         batch: int = 1,
+        slim: bool = False,
         tell: Tell = lambda line: None,
         progress: Progress | None = None,
     ) -> None:
@@ -123,7 +126,7 @@ class Compilation:
             raise InputError(f"backend tensorrt: {lacks}")
         self.model, self.description = model, description
         self.backend, self.precision = backend, precision
-        self.calibration, self.fixed, self.batch, self.tell = calibration, fixed, batch, tell
+        self.calibration, self.fixed, self.batch, self.slim, self.tell = calibration, fixed, batch, slim, tell
         self.progress = progress or Progress()
         self._failing: list[str] = []  # tasks, in the attempt before
 
@@ -157,7 +160,7 @@ class Compilation:
                 break
             self._failing = [drop.task for drop in compiled.drops if not drop.passes]
             self.tell(f"too far   {compiled.failing}{' with ' + ', '.join(keep) + ' kept' if keep else ''}")
-        if self.precision == "int8" and self.backend != "tensorrt" and compiled.passes:
+        if self.precision == "int8" and self.backend != "tensorrt" and compiled.passes and not self.slim:
             compiled = self._with_tensorrts_file(compiled, exported, samples)
         return compiled
 
@@ -260,6 +263,8 @@ class Compilation:
             files["model.engine"] = built.engine
             engines["tensorrt"] = EngineInfo("model.engine", self.precision, built.made_for)
             told.update(built.made_with)
+        if self.slim:
+            files = {engine.file: files[engine.file] for engine in engines.values()}
         if self.precision == "int8" and self.calibration is not None:
             told.update(calibration=self.calibration.source, calibration_sha256=self.calibration.sha256)
             if keep:

@@ -87,6 +87,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--input", metavar="HxW", help="working size, default that of training")
     parser.add_argument("--fixed", action="store_true", help="compile for exactly that size instead of every aspect")
     parser.add_argument("--batch", type=int, default=1, metavar="N", help="images at a time, TensorRT (default: 1)")
+    parser.add_argument("--slim", action="store_true", help="without the files that the chosen engine does not load")
     parser.add_argument("--judge", type=int, metavar="N", help=f"labelled frames (default: {JUDGED}; eager: none)")
     parser.add_argument("--strict", action="store_true", help="leave nothing at a higher precision than asked for")
     parser.add_argument("--allow-accuracy-drop", action="store_true", help="write the bundle whatever it loses")
@@ -169,6 +170,7 @@ def _compiled(
         calibration,
         fixed=given.fixed,
         batch=given.batch,
+        slim=given.slim,
         tell=progress.tell,
         progress=progress,
     )

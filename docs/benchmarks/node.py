@@ -52,9 +52,10 @@ def demo(width: str, rate: str, seconds: float) -> dict[str, Any]:
 
 def runs_table(report: dict[str, Any]) -> list[str]:
     """The streams as Markdown."""
+    first = next(iter(report["runs"].values()))
     lines = [
-        f"{next(iter(report['runs'].values()))['bundle']['preset']} in PyTorch; four raw topics, confidence and "
-        "colours subscribed.",
+        f"{first['bundle']['preset']}, {first['bundle']['precision']} on {first['backend']}; four raw topics, "
+        "confidence and colours subscribed.",
         "",
         "| stream | out, Hz | frames in / out / dropped | stamp to publish p50 / p90 / p99, ms | inference p50, ms "
         "| hand-off p50 / p99, ms | checks failed |",

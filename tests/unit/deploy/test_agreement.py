@@ -117,6 +117,6 @@ def test_a_bundles_engine_is_compared_with_its_own_network(monkeypatch):
     assert found["depth"] == {"median_deviation": 0, "same_range": 1}
     assert found["normals"] == {"mean_angle": 0, "same_surface": 1}
     assert closed == ["eager", "eager"]
-    with pytest.raises(BundleError, match="has nothing for backend 'onnx'"):
-        agreement_of(bundle, "onnx", description.tasks, frames)
+    with pytest.raises(BundleError, match="has nothing for backend 'openvino'"):
+        agreement_of(bundle, "openvino", description.tasks, frames)
     assert len(closed) == 3

@@ -170,7 +170,7 @@ def test_engines_of_one_name_are_numbered():
         (["/nowhere.bundle"], "bundle not found: /nowhere.bundle"),
         (["--backends", "onyx"], "'onyx', which is none; did you mean 'onnx'?"),
         (["--backends", ""], "'', which is none"),
-        (["--backends", "eager,onnx", "--camera", "64x128"], "has nothing for backend 'onnx'"),
+        (["--backends", "eager,openvino", "--camera", "64x128"], "has nothing for backend 'openvino'"),
         (["--preset", "densemtl_edge"], "did you mean 'densemtl_edge_s'?"),
         (["--preset", "densemtl_edge_s", "--input", "60x128"], "multiples of 32"),
         (["--preset", "densemtl_edge_s", "--input", "64"], "give HEIGHTxWIDTH"),

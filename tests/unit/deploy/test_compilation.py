@@ -106,6 +106,16 @@ def test_tensorrts_file_is_judged_by_itself_and_left_out_where_it_loses_too_much
     assert any(line.startswith("left out  model.int8-trt.onnx: depth RMSE 1 -> 2") for line in told) is not accurate
 
 
+def test_slim_keeps_only_the_file_that_the_engine_loads(monkeypatch, tried, model, description):
+    scored(monkeypatch, "nothing").append(("nothing",))
+    found = Compilation(model, description, "onnx", "int8", FRAMES, slim=True).run([object()])
+    assert found.passes
+    assert set(found.contents.files) == {"model.int8-cpu.onnx"}
+    assert found.contents.engines["onnx"].file == "model.int8-cpu.onnx"
+    plain = Compilation(model, description, "onnx", "fp32", slim=True).run([object()])
+    assert set(plain.contents.files) == {"model.onnx"}
+
+
 def test_strict_makes_one_attempt(monkeypatch, tried, model, description):
     scored(monkeypatch, "nothing").append(())
     found = Compilation(model, description, "onnx", "int8", FRAMES).run([object()], retreat=False)
