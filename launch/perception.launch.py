@@ -146,6 +146,8 @@ def replay(given: dict, shared: dict, use_sim_time: bool) -> Node:
     if not source:
         raise RuntimeError(f"source:={given['source']} needs source_path:=, the {given['source']} to play")
     settings = {"source": ParameterValue(source, value_type=str), "loop": True, "use_sim_time": use_sim_time}
+    if given["source"] == "bag" and given["cameras"]:
+        raise RuntimeError("source:=bag plays one camera; for several use ros2 bag play beside source:=camera")
     if given["source"] == "bag":
         topic = ParameterValue(given["source_topic"], value_type=str)
         settings |= {"topic": topic, "keep_stamps": use_sim_time, "clock": use_sim_time}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import signal
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 from bag_of_frames import FRAME_ID, drive, picture, read_bag, stamp_of
 from camera_rig import CameraRig, read_until
+from densemtl_ros import record
 from densemtl_ros.bag import main as offline
 from densemtl_ros.bag_types import library
 from densemtl_ros.bag_writer import BagWriter
@@ -254,3 +257,51 @@ def test_a_killed_recording_can_be_mended(rig, start_node, tmp_path):
     stamps = [stamp_of(m) for _, m in read_bag(tmp_path / "mended.mcap")["/image"]]
     assert len(stamps) >= 4
     assert stamps == sorted(set(stamps))
+
+
+@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
+def test_what_came_before_the_disk_was_full_is_kept(start_camera, tmp_path, monkeypatch, capfd, storage):
+    rig = start_camera("/robot/perception")
+    publisher = rig.tester.create_publisher(Image, "noise", QoSProfile(depth=10))
+    rng = np.random.default_rng(0)
+    write, written = BagWriter.write, []
+
+    def full_later(writer, topic, time, message):
+        if len(written) == 5:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(writer, topic, time, message)
+        written.append(bytes(message))
+
+    monkeypatch.setattr(BagWriter, "write", full_later)
+    status: list[int] = []
+    arguments = [str(tmp_path / "out"), "/robot/noise", "--storage", storage, "--seconds", "20"]
+    # Signals belong to the main thread; the recorder's own handlers are not what is tested here.
+    monkeypatch.setattr(record.signal, "signal", lambda *_: None)
+    thread = threading.Thread(target=lambda: status.append(record.main(arguments)))
+    thread.start()
+    rig.until(publisher.get_subscription_count, "the recorder subscribes")
+    while not status:
+        publisher.publish(rig.message(rng.integers(0, 256, (400, 400, 3), np.uint8)))
+        rig.until(lambda: True, "callbacks")
+        thread.join(0.05)
+    thread.join()
+    assert status == [1]
+    error = capfd.readouterr().err
+    assert "No space left on device after 2.4 MB" in error
+    assert "make room and record again" in error
+    saved = tmp_path / "out.cut.mcap"
+    assert saved.exists() is (storage == "mcap") is (str(saved) in error)
+    assert [path.name for path in tmp_path.iterdir()] == (["out.cut.mcap"] if storage == "mcap" else [])
+    if storage == "mcap":
+        with Reader(saved) as reader:
+            kept = [bytes(data) for _, _, data in reader.messages()]
+        assert 1 <= len(kept) <= 5
+        assert kept == written[: len(kept)]
+
+
+def test_seconds_end_a_recording_to_which_nobody_sends(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(record, "_PATIENCE", 0.2)
+    monkeypatch.setattr(record.signal, "signal", lambda *_: None)
+    assert record.main([str(tmp_path / "out"), "/silent", "--seconds", "0.1"]) == 1
+    assert "no message arrived on /silent: no bag" in capfd.readouterr().err
+    assert list(tmp_path.iterdir()) == []

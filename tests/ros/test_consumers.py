@@ -346,7 +346,8 @@ def test_without_calibration_no_points_come_and_it_is_said_once(start_rig, capfd
         rig.camera.publish(rig.message(picture()))
         rig.until(lambda n=number: len(rig.received["depth/image"]) == n, "depth")
     assert not rig.received["points"]
-    assert capfd.readouterr().err.count("points need a calibrated camera_info of the image's size: none are sent") == 1
+    told = "points need a calibrated camera_info of the image's size, and no camera_info has come on /robot/camera_info"
+    assert capfd.readouterr().err.count(told) == 1
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.5])

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 from camera_rig import CameraRig, picture, read_until
+from densemtl_ros import perception_node
 from densemtl_ros.parameters import PARAMETERS
 from fake_predictor import FakePredictor
 from rcl_interfaces.srv import DescribeParameters, GetParameters
 from rclpy.parameter import parameter_value_to_python
+from sensor_msgs.msg import CameraInfo
 
 from densemtl_core.errors import InputError
 
@@ -279,3 +281,18 @@ def test_help_needs_no_ros_and_names_several_cameras(start_node):
     output, _ = process.communicate(timeout=30)
     assert process.returncode == 0
     assert 'cameras:="[front, rear]"' in output
+
+
+def test_a_second_node_of_the_same_name_is_told_once(start_rig, capfd, monkeypatch):
+    """Not at once: for a while a node that was killed is still discovered."""
+    rig = start_rig()
+    rig.activate("depth/image")
+    twin = rig.tester.create_publisher(CameraInfo, "perception/camera_info", 1)
+    rig.until(lambda: rig.node.cameras[0].outputs.rivals == 1, "the twin is discovered")
+    rig.node._look_for_rivals()
+    assert "another node publishes" not in capfd.readouterr().err
+    monkeypatch.setattr(perception_node, "_RIVAL_SECONDS", 0.0)
+    rig.node._look_for_rivals()
+    rig.node._look_for_rivals()
+    assert capfd.readouterr().err.count("another node publishes /robot/perception/camera_info too") == 1
+    rig.tester.destroy_publisher(twin)

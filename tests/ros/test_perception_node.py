@@ -132,7 +132,10 @@ def test_depth_of_a_canonical_camera_gets_the_cameras_intrinsics(start_rig, capf
     for _ in range(2):
         exchange(rig, rig.message(picture()), "depth/image")
     told = capfd.readouterr().err
-    assert told.count("depth is that of a camera of 200 pixels focal length; publish camera_info for metres") == 1
+    why = "because no camera_info has come on /robot/camera_info; publish camera_info for metres"
+    assert told.count(f"depth is that of a camera of 200 pixels focal length, {why}") == 1
+    report = rig.node.diagnose()
+    assert (report.level, report.message) == (1, "odd frames in the last 5 s: uncalibrated 2")
 
     publisher = rig.tester.create_publisher(CameraInfo, "camera_info", RELIABLE)
     rig.until(publisher.get_subscription_count, "the node subscribes to camera_info")
@@ -141,6 +144,7 @@ def test_depth_of_a_canonical_camera_gets_the_cameras_intrinsics(start_rig, capf
     rig.until(lambda: rig.node.cameras[0].input.camera_info is not None, "camera_info arrives")
     exchange(rig, rig.message(picture()), "depth/image")
     exchange(rig, rig.message(picture(20, 20)), "depth/image")
+    assert rig.count("irregular.uncalibrated") == 2, "a frame with its camera's intrinsics is not one"
     assert rig.predictor.cameras == [None, None, k, None]
     assert rig.count("irregular.camera_info_size") == 1
     told = capfd.readouterr().err

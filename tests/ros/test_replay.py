@@ -244,6 +244,18 @@ def test_signal_ends_the_process_cleanly(theatre, folder, number):
     assert "Traceback" not in out + err
 
 
+@pytest.mark.slow
+def test_signal_while_the_street_is_made_ends_the_process_cleanly():
+    """Its thread is in PyTorch then: a process that leaves it behind is aborted."""
+    process = start("source:=street", "width:=320")
+    for line in process.stderr:
+        if "making its frames first" in line:
+            break
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=TIMEOUT)
+    assert process.returncode == 0, err
+
+
 def test_bad_source_ends_the_process_with_2_and_one_line(tmp_path):
     process = start(f"source:={tmp_path}")
     out, err = process.communicate(timeout=TIMEOUT)

@@ -119,6 +119,14 @@ def test_no_calibration_at_all_is_unknown():
     assert image_intrinsics(Info(k=[0.0] * 9, p=[0.0] * 12), (480, 640)) is None
 
 
+@pytest.mark.parametrize("focal", [1e-9, 0.8, 5e6, -1e9])
+@pytest.mark.parametrize("place", [0, 4])
+def test_focal_lengths_that_are_not_in_pixels_are_refused(focal, place):
+    k = [focal if i == place else x for i, x in enumerate(K)]
+    with pytest.raises(ValueError, match=r"focal lengths of .* cannot have; they are in pixels: not used"):
+        image_intrinsics(Info(k=k), (480, 640))
+
+
 def test_intrinsics_of_another_size_are_refused():
     with pytest.raises(ValueError, match=r"camera_info is of a 640 x 480 image, the image is 320 x 240: not used"):
         image_intrinsics(Info(), (240, 320))
@@ -179,7 +187,7 @@ def test_any_camera_info_is_refused_or_gives_a_camera_that_can_be_used(height, w
         used = image_intrinsics(info, (480, 640))
         out = scale_camera_info(info, (480, 640), (240, 320))
     except ValueError:
-        assert not matching
+        assert not matching or not 0.02 * 640 <= abs(k[0]) <= 200 * 640 or not 0.02 * 480 <= abs(k[4]) <= 200 * 480
         return
     assert used is None or (np.isfinite(used).all() and used[0] > 0 and used[4] > 0)
     assert (out.height, out.width, len(out.k), len(out.p)) == (240, 320, 9, 12)

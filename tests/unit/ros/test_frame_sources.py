@@ -205,6 +205,21 @@ def test_street_stops_making_frames_when_its_time_is_over(monkeypatch):
     assert len(source.made) == world.made == 4
 
 
+def test_street_that_is_cancelled_ends_with_the_frame_in_work():
+    source = StreetSource(CountingWorld(), frames=100)
+    sequence = source.world.sequence
+
+    def cancelling(*arguments):
+        for number, sample in enumerate(sequence(*arguments)):
+            if number == 2:
+                source.cancel()
+            yield sample
+
+    source.world.sequence = cancelling
+    source.prepare()
+    assert len(source.made) == 3
+
+
 def test_street_makes_two_frames_whatever_the_budget(monkeypatch):
     world = CountingWorld(seconds=50.0)
     monkeypatch.setattr("densemtl_ros.street_source.time.monotonic", world.now)

@@ -16,12 +16,19 @@ from densemtl_core.errors import InputError
 class Numbers:
     """A source of numbered frames."""
 
-    title, rate, looks_ahead = "numbers", 10.0, False
+    title, rate = "numbers", 10.0
 
     def __init__(self, count, fail_at=None, gate=None):
         self.count, self.fail_at, self.gate = count, fail_at, gate
         self.skipped = []
         self.given = 0
+
+    @property
+    def looks_ahead(self):
+        return self.gate is not None
+
+    def cancel(self):
+        self.gate.set()
 
     def prepare(self):
         if self.gate is not None:
@@ -119,3 +126,13 @@ def test_stop_while_full(start):
     until(lambda: source.given == 3)
     reader.stop()
     assert not reader._thread.is_alive()
+
+
+def test_stop_cancels_what_is_made_beforehand():
+    gate = threading.Event()
+    reader = ReadAhead(Numbers(3, gate=gate))
+    assert not reader.ready
+    reader.stop()
+    assert gate.is_set()
+    assert not reader._thread.is_alive()
+    assert reader._source.given == 0

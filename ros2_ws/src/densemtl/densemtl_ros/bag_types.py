@@ -44,7 +44,8 @@ def reading(what: object) -> Iterator[None]:
         raise
     except Exception as error:  # its own, and those of SQLite, YAML and two decompressors
         raise InputError(
-            f"bag {what} cannot be read ({one_line(error)}); mend it (ros2 bag reindex) or record again"
+            f"bag {what} cannot be read ({one_line(error)}); mend it (an .mcap: python -m densemtl_ros.mcap_end FILE "
+            "NEW; else ros2 bag reindex) or record again"
         ) from None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -12,6 +13,7 @@ from typing import Any
 
 from densemtl_core.errors import InputError
 from densemtl_ros.bag_types import library
+from densemtl_ros.mcap_end import end_in_place
 
 __all__ = ["METADATA_VERSION", "STORAGES", "BagWriter", "offered_qos"]
 
@@ -137,10 +139,28 @@ class BagWriter:
         os.rename(self.work, self.path)
         shutil.rmtree(self._folder, ignore_errors=True)
 
+    def rescue(self) -> Path | None:
+        """Keep what was written before writing failed.
+
+        Returns:
+            A bare .mcap file beside the bag's place, whole up to about its last megabyte; None where nothing can be
+            kept, of an SQLite bag say.
+        """
+        with contextlib.suppress(OSError):  # of the last piece, for which there is no room
+            self._writer.abort()
+        for file in self.work.glob("*.mcap"):
+            saved = self.path.with_name(f"{self.path.name}.cut.mcap")
+            with contextlib.suppress(OSError, InputError):
+                end_in_place(file)
+                os.rename(file, saved)
+                return saved
+        return None
+
     def discard(self) -> None:
         """Remove what is not finished; nothing after `finish`."""
         if self._folder.exists():
-            self._writer.abort()
+            with contextlib.suppress(OSError):
+                self._writer.abort()
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def _refuse_existing(self) -> None:

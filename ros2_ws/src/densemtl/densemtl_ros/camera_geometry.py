@@ -8,6 +8,9 @@ from typing import Any
 
 __all__ = ["image_intrinsics", "scale_camera_info"]
 
+_SHORTEST, _LONGEST = 0.02, 200.0
+"""Of focal lengths, as a multiple of the image's side: beyond them it is a mistake, of units most often."""
+
 
 def scale_camera_info(info: Any, image_size: tuple[int, int], output_size: tuple[int, int]) -> Any:
     """Describe the camera of an output image.
@@ -25,7 +28,8 @@ def scale_camera_info(info: Any, image_size: tuple[int, int], output_size: tuple
 
     Raises:
         ValueError: the camera info is of another size than the image, so that its intrinsics are not the image's; or
-            its region of interest lies outside its own image, or a matrix has another number of elements.
+            its region of interest lies outside its own image, a matrix has another number of elements, or a focal
+            length is none in pixels.
     """
     if len(info.k) != 9 or len(info.p) != 12:
         raise ValueError(
@@ -38,6 +42,12 @@ def scale_camera_info(info: Any, image_size: tuple[int, int], output_size: tuple
     if (height, width) != tuple(image_size):
         raise ValueError(
             f"camera_info is of a {width} x {height} image, the image is {image_size[1]} x {image_size[0]}: not used"
+        )
+    focal = [abs(info.k[0]) / max(1, info.width), abs(info.k[4]) / max(1, info.height)]
+    if all(map(math.isfinite, focal)) and all(focal) and not all(_SHORTEST <= f <= _LONGEST for f in focal):
+        raise ValueError(
+            f"camera_info has focal lengths of {info.k[0]:g} and {info.k[4]:g}, which an image of {info.width} x "
+            f"{info.height} pixels cannot have; they are in pixels: not used"
         )
     left, top = (region.x_offset, region.y_offset) if region else (0, 0)
     if region and (left + region.width > info.width or top + region.height > info.height):

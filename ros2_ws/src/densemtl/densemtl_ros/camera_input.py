@@ -95,6 +95,11 @@ class CameraInput:
         return self._topic
 
     @property
+    def info_topic(self) -> str:
+        """Full name of the topic of the intrinsics."""
+        return str(self._info_subscription.topic_name)
+
+    @property
     def description(self) -> str:
         """The topic and how it is subscribed to, in words."""
         return f"{self._topic} ({self._reliability.name.lower()})"

@@ -66,6 +66,16 @@ class CameraOutputs:
         ]
 
     @property
+    def rivals(self) -> int:
+        """How many others publish what this does: nodes of the same name, or dead ones not yet forgotten."""
+        return self._node.count_publishers(self._info.topic_name) - 1
+
+    @property
+    def topic(self) -> str:
+        """Full name of the camera info, which stands for all of them."""
+        return str(self._info.topic_name)
+
+    @property
     def info_wanted(self) -> bool:
         """Whether somebody subscribes to the camera info."""
         return bool(self._info.get_subscription_count())

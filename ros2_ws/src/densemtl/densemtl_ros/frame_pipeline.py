@@ -214,17 +214,23 @@ class FramePipeline:
         if k is not None:
             job.output_intrinsics = [float(x) for x in scale_camera_info(info, job.image_size, job.size).k]
         if k is None:
-            self._tell_uncalibrated(job, rules)
+            self._tell_uncalibrated(
+                job, rules, "no camera_info has come" if info is None else "camera_info's k is empty"
+            )
         return k
 
-    def _tell_uncalibrated(self, job: _Job, rules: Mapping[str, Mapping[str, float]]) -> None:
-        """Say once a camera what its missing calibration costs."""
+    def _tell_uncalibrated(self, job: _Job, rules: Mapping[str, Mapping[str, float]], why: str) -> None:
+        """Count it, and say once a camera what its missing calibration costs."""
+        if rules:
+            job.camera.statistics.irregular("uncalibrated")
         costs = {
-            name: f"{name} is that of a camera of {rule['focal']:g} pixels focal length; publish camera_info for metres"
+            name: f"{name} is that of a camera of {rule['focal']:g} pixels focal length, because {why} on "
+            f"{job.source.info_topic}; publish camera_info for metres"
             for name, rule in rules.items()
         }
         costs |= {
-            output.topic: f"{output.topic} need a calibrated camera_info of the image's size: none are sent"
+            output.topic: f"{output.topic} need a calibrated camera_info of the image's size, and {why} on "
+            f"{job.source.info_topic}: none are sent"
             for output in job.wanted
             if output.needs_intrinsics
         }

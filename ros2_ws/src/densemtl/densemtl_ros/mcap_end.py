@@ -15,7 +15,7 @@ from pathlib import Path
 
 from densemtl_core.errors import InputError
 
-__all__ = ["main", "mend", "whole_bytes"]
+__all__ = ["end_in_place", "main", "mend", "whole_bytes"]
 
 _MAGIC = b"\x89MCAP0\r\n"
 _FOOTER, _CHUNK, _DATA_END = 0x02, 0x06, 0x0F
@@ -87,6 +87,23 @@ def mend(path: Path, new: Path) -> int:
         new.unlink(missing_ok=True)
         raise InputError(f"{new} cannot be written ({error.strerror}); give another place") from None
     return path.stat().st_size - whole
+
+
+def end_in_place(path: Path) -> None:
+    """Cut a file after its last whole record and end it there: what a full disk still has room for.
+
+    Args:
+        path: the .mcap file without an end; nothing else writes into it any more.
+
+    Raises:
+        InputError: as `whole_bytes`.
+        OSError: not even that can be written.
+    """
+    whole = whole_bytes(path)
+    with path.open("r+b") as file:
+        file.truncate(whole)
+        file.seek(whole)
+        file.write(_END)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

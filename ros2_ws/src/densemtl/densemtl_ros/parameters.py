@@ -81,7 +81,8 @@ class Declaration:
     def problem(self, value: Any) -> str | None:
         """Say in one line why a value cannot be used; None when it can."""
         if type(value) is not self.type:
-            return f"{self.name}: {value!r} is a {type(value).__name__}, must be a {self.type_name}"
+            quoted = f"; write it as '\"{value}\"'" if self.type is str else ""
+            return f"{self.name}: {value!r} is a {type(value).__name__}, must be a {self.type_name}{quoted}"
         if self.type is list:
             names = all(isinstance(name, str) and re.fullmatch(_NAME, name) for name in value)
             wrong = not names or len(value) > self.most or len(set(value)) < len(value)

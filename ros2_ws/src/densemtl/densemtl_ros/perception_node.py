@@ -47,6 +47,8 @@ All parameters with their meaning: config/perception.yaml, docs/ros_node.md."""
 _STOP_SECONDS = 5.0
 """How long the frames in work may take to end before the worker counts as stuck."""
 _QOS_CHECK_SECONDS = 0.5
+_RIVAL_SECONDS = 25.0
+"""How long a process that was killed may still be discovered."""
 
 
 class PerceptionNode(LifecycleNode):
@@ -69,6 +71,8 @@ class PerceptionNode(LifecycleNode):
     def __init__(self, predictor_factory: PredictorFactory | None = None, **options: Any) -> None:
         super().__init__("perception", **options)
         self.exit_code: int | None = None
+        self._rival_since: float | None = None
+        self._rival_told = False
         self._predictor_factory = predictor_factory or _runtime_predictor
         self._predictor: Any = None
         self._pipeline: FramePipeline | None = None
@@ -248,6 +252,22 @@ class PerceptionNode(LifecycleNode):
         for camera in self.cameras:
             if camera.input is not None:
                 camera.input.follow_publishers()
+        self._look_for_rivals()
+
+    def _look_for_rivals(self) -> None:
+        """Say once that another node of this name publishes the same topics, when it is no memory of a dead one."""
+        outputs = self.cameras[0].outputs
+        if outputs is None or outputs.rivals < 1:
+            self._rival_since = None
+            return
+        now = time.monotonic()
+        self._rival_since = self._rival_since or now
+        if now - self._rival_since >= _RIVAL_SECONDS and not self._rival_told:
+            self._rival_told = True
+            self.get_logger().error(
+                f"another node publishes {outputs.topic} too, and listeners get the frames of both: end one, or start "
+                "it under another name (-r __node:=NAME) or namespace (-r __ns:=/NAME)"
+            )
 
     def diagnose(self, camera: Camera | None = None) -> Report:
         """Judge a camera, the first by default, as it is now."""

@@ -55,9 +55,11 @@ class ReadAhead:
         except queue.Empty:
             return None
 
-    def stop(self, timeout: float = 2.0) -> None:
+    def stop(self, timeout: float = 10.0) -> None:
         """End the thread; waits for the frame being read at most ``timeout`` seconds."""
         self._stopping.set()
+        if self._source.looks_ahead:
+            self._source.cancel()
         while self.take() is not None:
             pass
         self._thread.join(timeout)
@@ -66,7 +68,7 @@ class ReadAhead:
         try:
             self._source.prepare()
             self._ready.set()
-            while self._read_pass() and self._loop and not self._stopping.is_set():
+            while not self._stopping.is_set() and self._read_pass() and self._loop:
                 pass
         except Exception as error:
             self.error = error

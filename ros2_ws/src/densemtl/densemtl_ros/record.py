@@ -34,6 +34,8 @@ __all__ = ["Recorder", "main"]
 
 _LOOK_SECONDS = 0.2
 """Between two looks for topics and publishers that have appeared."""
+_PATIENCE = 10.0
+"""Seconds that the first message may take longer than --seconds."""
 _DEPTH = 100
 """Messages that wait while the disk is slow."""
 _LATCHED_DEPTH = 1000
@@ -171,7 +173,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("output", type=Path, metavar="OUT", help="folder of the new bag; must not exist")
     parser.add_argument("topics", nargs="+", metavar="TOPIC", help="what to record")
     parser.add_argument("--storage", choices=STORAGES, default="mcap", help="kind of the new bag (default: mcap)")
-    parser.add_argument("--seconds", type=float, default=0.0, help="end after so many, from the first message on")
+    parser.add_argument(
+        "--seconds", type=float, default=0.0, help="end so many after the first message; if none comes, 10 later"
+    )
     parser.add_argument("--messages", type=int, default=0, help="end when every topic has so many")
     return parser
 
@@ -192,6 +196,8 @@ def _run(options: argparse.Namespace, ros_arguments: list[str], stop: threading.
                 flush=True,
             )
             _spin(executor, node, options, stop)
+        except (OSError, sqlite3.Error) as error:
+            return _cut_short(writer, error)
         finally:
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not cut the bag short
@@ -208,6 +214,17 @@ def _run(options: argparse.Namespace, ros_arguments: list[str], stop: threading.
     return 0
 
 
+def _cut_short(writer: BagWriter, error: Exception) -> int:
+    """Keep and tell what there is when writing has failed."""
+    saved = writer.rescue()
+    kept = f"what came before is in {saved}" if saved else "nothing of it could be kept (an .mcap could be)"
+    print(
+        f"record: {error} after {writer.size / 1e6:.1f} MB for {writer.path}; {kept}; make room and record again",
+        file=sys.stderr,
+    )
+    return 1
+
+
 def _spin(executor: Any, node: Recorder, options: argparse.Namespace, stop: threading.Event) -> None:
     began, first = time.monotonic(), None
     told = False
@@ -216,7 +233,7 @@ def _spin(executor: Any, node: Recorder, options: argparse.Namespace, stop: thre
         now = time.monotonic()
         if first is None and any(node.counts.values()):
             first = now
-        if options.seconds and first is not None and now - first >= options.seconds:
+        if options.seconds and now - (began + _PATIENCE if first is None else first) >= options.seconds:
             return
         if options.messages and min(node.counts.values()) >= options.messages:
             return

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import shutil
 import signal
 import socket
 import sys
@@ -39,6 +40,8 @@ _VIEWER = "rerun+http://127.0.0.1:9876/proxy"
 _CHOICES = ("classes", "overlay", "depth", "normals", "edges", "image")
 _DEFAULT = ("classes", "overlay", "depth", "edges")
 _MAX_PIXELS = 33177600
+_LEAST_FREE = 4_000_000
+"""Bytes of free disk at which logging ends, so that the file is whole."""
 _FOLLOW_SECONDS = 0.5
 _DEPTH = 5
 _RELIABLE = QoSProfile(depth=_DEPTH, reliability=ReliabilityPolicy.RELIABLE)
@@ -147,7 +150,8 @@ def main(args: Sequence[str] | None = None) -> int:
         args: command line without the program; None = that of the process.
 
     Returns:
-        The process's exit code: 0 after SIGINT or SIGTERM, 2 for arguments that cannot be used.
+        The process's exit code: 0 after SIGINT or SIGTERM, 1 when the disk is full, 2 for arguments that cannot be
+        used.
     """
     command = list(sys.argv[1:] if args is None else args)
     try:
@@ -187,6 +191,10 @@ def main(args: Sequence[str] | None = None) -> int:
         node.get_logger().info(f"logging {', '.join(options.nodes)} to {options.save or options.connect}")
         while not stop.is_set():
             executor.spin_once(timeout_sec=0.2)
+            # The SDK only logs that it cannot write, and goes on as if it could.
+            if options.save and shutil.disk_usage(Path(options.save).parent).free < _LEAST_FREE:
+                print(f"error: the disk of {options.save} is full: ended; it holds what came before", file=sys.stderr)
+                return 1
         for _ in range(_DEPTH * len(list(node.subscriptions))):
             executor.spin_once(timeout_sec=0.0)  # what has arrived is logged too
         node.get_logger().info(f"{node.logged} images logged")

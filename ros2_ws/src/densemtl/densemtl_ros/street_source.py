@@ -36,6 +36,7 @@ class StreetSource:
     looks_ahead: bool = True
     skipped: list[str] = field(default_factory=list)
     made: list[Frame] = field(default_factory=list)
+    _cancelled: bool = False
 
     @property
     def title(self) -> str:
@@ -54,10 +55,16 @@ class StreetSource:
             known = sample.intrinsics is not None
             intrinsics = np.asarray(sample.intrinsics.cpu(), np.float64) if known else None
             self.made.append(Frame(np.ascontiguousarray(rgb), intrinsics, len(self.made) / self.rate))
+            if self._cancelled:
+                return
             if len(self.made) >= 2 and time.monotonic() - start > self.budget:
                 break
         if not self.made:
             raise InputError(f"street: the world gave no frame of {self.frames} asked for; ask for at least one")
+
+    def cancel(self) -> None:
+        """Make no more frames after the one in work; may be called from another thread."""
+        self._cancelled = True
 
     def __iter__(self) -> Iterator[Frame]:
         self.prepare()
