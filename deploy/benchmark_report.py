@@ -8,7 +8,7 @@ from typing import Any
 
 from deploy.comparison import STAGES, Row
 
-__all__ = ["Report"]
+__all__ = ["Report", "cores_and_threads"]
 
 
 @dataclass(frozen=True)
@@ -37,13 +37,10 @@ class Report:
         """Header, tables, and how to read them."""
         told = self.conditions
         versions = ", ".join(f"{name} {version}" for name, version in told["versions"].items())
-        threads = told["threads"] or "each engine's own choice"
-        set_here = "".join(f", {name}={value}" for name, value in told["environment"].items())
         header = [
             f"{told['date']}: `{self.command}`",
             f"{told['system']}; {versions}",
-            f"CPU {told['cpu']}; {told['cores']} cores for this process; threads: {threads}{set_here}; "
-            f"load average {told['load_average']} before",
+            f"CPU {told['cpu']}; {cores_and_threads(told)}; load average {told['load_average']} before",
             f"camera {self.camera[0]}x{self.camera[1]}; {self.runs} frames each, in turns, after {self.warm_up} others",
         ]
         reading = (
@@ -70,6 +67,13 @@ class Report:
             "unit": "ms",
             "rows": [_fields(row) for row in self.rows],
         }
+
+
+def cores_and_threads(conditions: Mapping[str, Any]) -> str:
+    """What engines may use, from `deploy.conditions.conditions`."""
+    threads = conditions["threads"] or "each engine's own choice"
+    set_here = "".join(f", {name}={value}" for name, value in conditions["environment"].items())
+    return f"{conditions['cores']} cores for this process; threads: {threads}{set_here}"
 
 
 def _fields(row: Row) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from densemtl_core.models import DenseMTL, ModelDescription
 from densemtl_core.runtime import Bundle, EngineInfo, Manifest, OutputInfo, TaskInfo, write_bundle
+from densemtl_core.runtime.bundle import through_link
 from densemtl_core.tasks import Task
 
 __all__ = ["Contents", "package", "task_info"]
@@ -64,7 +65,7 @@ def package(
     Args:
         model: the network with its weights.
         description: of that model.
-        out: folder to write; replaced at once when it is a bundle already.
+        out: folder to write; replaced at once when it is a bundle already; of a symbolic link, what it points to.
         contents: engines and their files; None: none.
         accuracy: task to scores, with the data set they were measured on.
         card: text of the model card, written as ``README.md``.
@@ -73,7 +74,7 @@ def package(
     Returns:
         The bundle, verified.
     """
-    contents = contents or Contents({}, {})
+    contents, out = contents or Contents({}, {}), through_link(out)
     files = {**description.files(model), **contents.files}
     if card is not None:
         files["README.md"] = card.encode()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from deploy.onnx_export import export_onnx, first_layers
 from deploy.progress import Progress
 from deploy.quantize import conditioned, counted, int8_for_cpu, int8_for_tensorrt
 
-__all__ = ["PRECISIONS", "Compilation", "Compiled", "parity"]
+__all__ = ["PRECISIONS", "Compilation", "Compiled", "parity", "some_of"]
 
 PRECISIONS: Mapping[str, tuple[str, ...]] = {
     "tensorrt": ("fp32", "fp16", "bf16", "int8"),
@@ -76,8 +76,12 @@ class Compiled:
     @property
     def failing(self) -> str:
         """Tasks beyond the gate and their figures, one line; empty where all are within."""
-        beyond = [drop for drop in self.drops if not drop.passes]
-        return ", ".join(f"{d.task} {d.metric} {d.before:.4g} -> {d.after:.4g}" for d in beyond)
+        return _figures(drop for drop in self.drops if not drop.passes)
+
+    @property
+    def scored(self) -> str:
+        """All tasks and their figures, one line; empty where nothing was judged."""
+        return _figures(self.drops)
 
 
 class Compilation:
@@ -159,7 +163,7 @@ class Compilation:
             if compiled.passes or not retreat:
                 break
             self._failing = [drop.task for drop in compiled.drops if not drop.passes]
-            self.tell(f"too far   {compiled.failing}{' with ' + ', '.join(keep) + ' kept' if keep else ''}")
+            self.tell(f"too far   {compiled.failing}{f' with {some_of(keep)} kept' if keep else ''}")
         if self.precision == "int8" and self.backend != "tensorrt" and compiled.passes and not self.slim:
             compiled = self._with_tensorrts_file(compiled, exported, samples)
         return compiled
@@ -228,6 +232,8 @@ class Compilation:
         if not judged.passes:
             self.tell(f"left out  {file}: {judged.failing}")
             return compiled
+        verdict = judged.scored or "not judged, as nothing was"
+        self.tell(f"put in    {file}, for TensorRT to build from: {verdict}")
         contents = replace(compiled.contents, files={**compiled.contents.files, file: content})
         return replace(compiled, contents=contents)
 
@@ -239,7 +245,7 @@ class Compilation:
             frames = self.calibration.frames
             self.progress.stage(f"condition and quantise for the CPU{f', keeping {len(keep)} modules' if keep else ''}")
             quantised = int8_for_cpu(exported, frames, keep)
-            self.tell(f"int8      {_share(quantised)}{'; kept: ' + ', '.join(keep) if keep else ''}")
+            self.tell(f"int8      {_share(quantised)}{f'; kept: {some_of(keep)}' if keep else ''}")
             files["model.int8-cpu.onnx"] = quantised.SerializeToString()
             engines["onnx"] = EngineInfo("model.int8-cpu.onnx", "int8")
         if self.backend == "openvino":
@@ -270,6 +276,16 @@ class Compilation:
             if keep:
                 told["kept_in_floating_point"] = ", ".join(keep)
         return Contents(files, engines, self.precision, told)
+
+
+def some_of(names: Sequence[str]) -> str:
+    """Up to three names, and how many more there are."""
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"{', '.join(names[:3])}{more}"
+
+
+def _figures(found: Iterable[Drop]) -> str:
+    return ", ".join(f"{d.task} {d.metric} {d.before:.4g} -> {d.after:.4g}" for d in found)
 
 
 def parity(graph: DeployedNetwork, exported: onnx.ModelProto, size: tuple[int, int]) -> dict[str, float]:

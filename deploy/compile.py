@@ -33,24 +33,34 @@ from densemtl_core.models import PRESETS
 from densemtl_core.runtime import Bundle, Predictor, default_bundle
 from deploy.accuracy import labelled_street, street_frames
 from deploy.agreement import agreement_of, told
+from deploy.benchmark_report import cores_and_threads
 from deploy.bundling import package
 from deploy.calibration import COUNT, CalibrationSet, calibration_set
+from deploy.comparison import ratio
 from deploy.compilation import PRECISIONS, Compilation, Compiled
-from deploy.compile_plan import JUDGED, CompilePlan, compile_plan
+from deploy.compile_plan import CLASSES, JUDGED, CompilePlan, compile_plan
+from deploy.conditions import Disturbance, conditions, warning
 from deploy.gate_table import beside_shipped, gate_table
-from deploy.held_out import held_out_frames
+from deploy.held_out import held_out_frames, left_to_calibrate
 from deploy.latency import interleaved, percentiles
 from deploy.progress import Progress
 
 __all__ = ["main"]
 
 FEW = 16
-"""Labelled frames below which the gate may be passed, or not, by chance."""
+"""Frames below which the gate may be passed, or not, by chance, and ranges for INT8 are those of single pictures."""
+
+RUNS, WARM_UP = 30, 3
+"""Frames of the times at the end, and those before that do not count."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line; returns the exit status."""
-    given = _arguments(arguments)
+    try:
+        given = _arguments(arguments)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     logging.getLogger("torch").setLevel(logging.ERROR)
     progress = Progress(sys.stdout)
     try:
@@ -72,11 +82,9 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         prog="python deploy/compile.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     source = parser.add_mutually_exclusive_group()
-    source.add_argument(
-        "--checkpoint", type=Path, help="folder with model.safetensors and model.json; default: shipped"
-    )
+    source.add_argument("--checkpoint", help="folder with model.safetensors and model.json; default: shipped")
     source.add_argument("--preset", help=f"an untrained network, for timing: {', '.join(PRESETS)}")
-    parser.add_argument("--num-classes", type=int, default=19, help="with --preset (default: %(default)s)")
+    parser.add_argument("--num-classes", type=int, metavar="N", help=f"with --preset (default: {CLASSES})")
     parser.add_argument("--backend", choices=("auto", *PRECISIONS), default="auto", help="default: %(default)s")
     precision = parser.add_mutually_exclusive_group()
     for name in ("int8", "fp16", "bf16", "fp32"):
@@ -91,13 +99,19 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--judge", type=int, metavar="N", help=f"labelled frames (default: {JUDGED}; eager: none)")
     parser.add_argument("--strict", action="store_true", help="leave nothing at a higher precision than asked for")
     parser.add_argument("--allow-accuracy-drop", action="store_true", help="write the bundle whatever it loses")
-    parser.add_argument("--card", type=Path, help="model card to put into the bundle")
-    parser.add_argument(
-        "--sign", type=Path, metavar="KEY", help="private Ed25519 key (PEM) to sign with: docs/signing.md"
-    )
-    parser.add_argument("--out", type=Path, default=Path("build/densemtl.bundle"), help="default: %(default)s")
+    parser.add_argument("--card", help="model card to put into the bundle")
+    parser.add_argument("--sign", metavar="KEY", help="private Ed25519 key (PEM) to sign with: docs/signing.md")
+    parser.add_argument("--out", default="build/densemtl.bundle", help="default: %(default)s")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and write nothing")
-    return parser.parse_args(arguments)
+    given = parser.parse_args(arguments)
+    for name in ("checkpoint", "preset", "input", "calibration", "card", "sign", "out"):
+        value = getattr(given, name)
+        if value is not None and not value.strip():
+            raise InputError(f"--{name} is empty, as of a shell variable that is not set; give a value or leave it out")
+    for name in ("checkpoint", "card", "sign", "out"):
+        value = getattr(given, name)
+        setattr(given, name, None if value is None else Path(value))
+    return given
 
 
 def _compile(given: argparse.Namespace, plan: CompilePlan, progress: Progress) -> int:
@@ -105,8 +119,14 @@ def _compile(given: argparse.Namespace, plan: CompilePlan, progress: Progress) -
         print(
             f"warning: --judge {plan.judge} is too few for the gate to mean much: give at least {FEW}", file=sys.stderr
         )
+    if 0 < plan.calibrate < FEW:
+        print(
+            f"warning: {plan.calibrate} frames are too few to calibrate INT8 with: give at least {FEW}", file=sys.stderr
+        )
     calibration = _calibrated(given, plan, progress)
     compiled = _compiled(given, plan, calibration, progress)
+    if not compiled.drops and plan.backend != "eager":
+        print("nothing was judged: how much accuracy this engine loses is not known")
     if compiled.drops:
         print(f"\n{gate_table(compiled.drops, f'{plan.backend} {plan.precision}')}")
         _print_beside_shipped(given, plan, compiled)
@@ -117,8 +137,8 @@ def _compile(given: argparse.Namespace, plan: CompilePlan, progress: Progress) -
     if not compiled.passes and not given.allow_accuracy_drop:
         lost = ", ".join(drop.task for drop in compiled.drops if not drop.passes)
         print(
-            f"error: {lost} lost more than the gate allows; nothing was written. More frames may help, to calibrate "
-            "with (--calibration-frames) and to judge on (--judge); or accept it: --allow-accuracy-drop",
+            f"error: {lost} lost more than the gate allows; nothing was written. {_advice(plan)}; "
+            "or accept it: --allow-accuracy-drop",
             file=sys.stderr,
         )
         return 1
@@ -140,6 +160,18 @@ def _compile(given: argparse.Namespace, plan: CompilePlan, progress: Progress) -
         print(f"\ninterrupted: {given.out} is written, only its times are missing", file=sys.stderr)
         return 130
     return 0
+
+
+def _advice(plan: CompilePlan) -> str:
+    """What may bring an engine within the gate; more frames only where there are more."""
+    wanted = ["to judge on (--judge)"]
+    if plan.calibrate and not plan.footage_frames:
+        wanted.insert(0, "to calibrate with (--calibration-frames)")
+    elif plan.calibrate and left_to_calibrate(plan.footage_frames, plan.footage_frames) > plan.calibrate:
+        wanted.insert(0, f"of the {plan.footage_frames} there are to calibrate with (--calibration-frames)")
+    elif plan.calibrate:
+        wanted.insert(0, "to calibrate with, recorded first as all that there are were taken (--calibration)")
+    return f"More frames may help, {' and '.join(wanted)}"
 
 
 def _calibrated(given: argparse.Namespace, plan: CompilePlan, progress: Progress) -> CalibrationSet | None:
@@ -244,7 +276,8 @@ def _print_plan(given: argparse.Namespace, plan: CompilePlan) -> None:
     print(f"engine    {plan.backend}, {plan.precision}")
     if plan.footage_frames:
         print(f"frames    {plan.calibrate} of {plan.footage_frames} frames of {given.calibration} to calibrate with")
-    print(f"bundle    {given.out}, about {plan.size / 1e6:.0f} MB{' (dry run: not written)' if given.dry_run else ''}")
+    place = f"{given.out} -> {plan.out}" if plan.out != given.out else f"{given.out}"
+    print(f"bundle    {place}, about {plan.size / 1e6:.0f} MB{' (dry run: not written)' if given.dry_run else ''}")
 
 
 def _print_beside_shipped(given: argparse.Namespace, plan: CompilePlan, compiled: Compiled) -> None:
@@ -258,17 +291,26 @@ def _print_beside_shipped(given: argparse.Namespace, plan: CompilePlan, compiled
 
 
 def _print_latency(bundle: Path, size: tuple[int, int], backend: str) -> None:
+    here = conditions(None)  # before an engine sets what it needs
     names = list(dict.fromkeys([backend, "eager"]))
     predictors = {name: Predictor(bundle, backend=name) for name in names}
-    image = np.full((*size, 3), 127, np.uint8)
-    times = interleaved(predictors, image)
-    eager = float(np.median(times["eager"]["total"]))
-    print(f"\n{'engine':<12}{'p50 ms':>10}{'p90 ms':>10}{'p99 ms':>10}{'of eager':>10}   device")
+    with Disturbance() as others:
+        times = interleaved(predictors, np.full((*size, 3), 127, np.uint8), runs=RUNS, warm_up=WARM_UP)
+    print(f"\n{'engine':<12}{'p50 ms':>10}{'p90 ms':>10}{'p99 ms':>10}{'of eager':>10}{'10-90 %':>12}   device")
     for name, predictor in predictors.items():
         row = "".join(f"{value:>10.1f}" for value in percentiles(times[name]["total"]).values())
-        ratio = float(np.median(times[name]["total"])) / eager
-        print(f"{name:<12}{row}{ratio:>10.2f}   {predictor.device}")
+        turns = ratio(times[name]["total"], times["eager"]["total"])
+        spread = f"{turns['p10']:.2f}-{turns['p90']:.2f}"
+        print(f"{name:<12}{row}{turns['p50']:>10.2f}{spread:>12}   {predictor.device}")
         predictor.close()
+    print(
+        f"camera {size[0]}x{size[1]}; {RUNS} frames each, in turns, after {WARM_UP} others; "
+        f"{cores_and_threads(here)}\n"
+        "of eager: the time over eager's of the same turn of this run, median of the turns; "
+        "10-90 %: where 80 % of the turns lie"
+    )
+    if disturbed := warning(None, others.cores):  # before, this command was itself at work
+        print(f"warning: {disturbed}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from densemtl_core.errors import InputError
 from densemtl_core.learning.checkpoint import load_checkpoint
 from densemtl_core.models import DenseMTL, ModelDescription
 from densemtl_core.runtime import default_bundle
-from densemtl_core.runtime.bundle import require_replaceable
+from densemtl_core.runtime.bundle import require_replaceable, through_link
 from densemtl_core.runtime.signature import read_private_key
 from deploy import tensorrt
 from deploy.compilation import PRECISIONS
@@ -23,13 +23,16 @@ from deploy.image_size import image_size
 from deploy.room import bundle_bytes, require_room
 from deploy.untrained import untrained_network
 
-__all__ = ["JUDGED", "CompilePlan", "compile_plan"]
+__all__ = ["CLASSES", "JUDGED", "CompilePlan", "compile_plan"]
 
 PREFERRED = ("tensorrt", "onnx", "eager")
 """What ``auto`` compiles for, the first that this machine can; OpenVINO has to be asked for."""
 
 JUDGED = 32
 """Labelled frames by default."""
+
+CLASSES = 19
+"""Of a preset by default."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class CompilePlan:
         footage_frames: how many frames there are to calibrate with, 0 for those of the street world.
         card: text of the model card.
         size: about so many bytes the bundle will have.
+        out: the folder that it will be; where a symbolic link was given, what that points to.
     """
 
     model: DenseMTL
@@ -57,6 +61,7 @@ class CompilePlan:
     footage_frames: int
     card: str | None
     size: int
+    out: Path
 
 
 def compile_plan(given: argparse.Namespace) -> CompilePlan:
@@ -73,6 +78,8 @@ def compile_plan(given: argparse.Namespace) -> CompilePlan:
             f"backend {backend} has no {given.precision}, only {', '.join(PRECISIONS[backend])}; "
             f"{given.precision} is of {', '.join(others)}"
         )
+    if given.fixed and backend == "eager":
+        raise InputError("--fixed is for a compiled engine, and eager takes every size; leave it out")
     if given.batch != 1 and (backend != "tensorrt" or given.batch < 1):
         raise InputError(
             f"--batch {given.batch} is for TensorRT engines, at least 1; other graphs take any number of images"
@@ -87,10 +94,11 @@ def compile_plan(given: argparse.Namespace) -> CompilePlan:
         read_private_key(given.sign)
     if not given.out.name.isprintable():
         raise InputError(f"--out {str(given.out)!r} has characters that cannot be printed; give another name")
-    require_replaceable(given.out)
+    out = through_link(given.out)
+    require_replaceable(out)
     weights = sum(value.numel() * value.element_size() for value in model.state_dict().values())
     size = bundle_bytes(weights, backend, given.precision)
-    require_room(given.out, size, weights)
+    require_room(out, size, weights)
     return CompilePlan(
         model,
         description,
@@ -101,6 +109,7 @@ def compile_plan(given: argparse.Namespace) -> CompilePlan:
         there,
         card,
         size,
+        out,
     )
 
 
@@ -118,7 +127,9 @@ def _calibration(given: argparse.Namespace, description: ModelDescription) -> tu
         footage = Footage(given.calibration, description.input_size)
         footage.frame(0)
     except InputError as error:
-        raise InputError(f"--calibration {given.calibration}: {error}") from None
+        # a folder is named by the option here
+        reason = str(error).removesuffix("; check root")
+        raise InputError(f"--calibration {given.calibration}: {reason}") from None
     # some of one's own frames are kept, to compare on
     return left_to_calibrate(len(footage), given.calibration_frames), len(footage)
 
@@ -126,16 +137,20 @@ def _calibration(given: argparse.Namespace, description: ModelDescription) -> tu
 def _card(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"--card {file} cannot be read ({error.strerror}); give a Markdown file") from None
     except UnicodeDecodeError:
         raise InputError(f"--card {file} is not text in UTF-8; give a Markdown file") from None
 
 
 def _network(given: argparse.Namespace) -> tuple[DenseMTL, ModelDescription]:
     size = image_size("--input", given.input) if given.input else None
+    if given.num_classes is not None and not given.preset:
+        raise InputError("--num-classes is for --preset: a checkpoint has its classes; give --preset, or leave it out")
     if not given.preset:
         model, description = load_checkpoint(given.checkpoint or default_bundle())
         return model, ModelDescription(description.preset, description.tasks, size or description.input_size)
-    return untrained_network(given.preset, size, given.num_classes)
+    return untrained_network(given.preset, size, CLASSES if given.num_classes is None else given.num_classes)
 
 
 def _backend(asked: str, precision: str) -> str:

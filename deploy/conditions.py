@@ -66,21 +66,18 @@ class Disturbance:
             self.cores = max(0.0, (busy_now - busy - (time.process_time() - own)) / wall)
 
 
-def warning(load_average: float, others: float | None) -> str:
+def warning(load_average: float | None, others: float | None) -> str:
     """One line where the machine was not idle; else empty.
 
     Args:
-        load_average: of the minute before the first engine was loaded.
+        load_average: of the minute before the first engine was loaded; None where this command itself was at work.
         others: cores that other processes kept busy meanwhile, None if not known.
     """
-    busy = others if others is not None else load_average
-    if max(busy, load_average) <= IDLE_CORES:
+    if max(others or 0.0, load_average or 0.0) <= IDLE_CORES:
         return ""
-    measured = f", other processes kept {others:.1f} of {os.cpu_count()} cores busy meanwhile" if others else ""
-    return (
-        f"this machine is not idle: load average {load_average:.1f} before the start{measured}; "
-        "trust the ratios more than the milliseconds"
-    )
+    told = [f"load average {load_average:.1f} before the start"] if load_average is not None else []
+    told += [f"other processes kept {others:.1f} of {os.cpu_count()} cores busy meanwhile"] if others else []
+    return f"this machine is not idle: {', '.join(told)}; trust the ratios more than the milliseconds"
 
 
 def _busy_seconds() -> float | None:

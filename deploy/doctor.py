@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None, machine: Machine | None = None)
     parser = argparse.ArgumentParser(
         prog="python deploy/doctor.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("bundle", nargs="?", type=Path, help="also check this bundle and which of its engines fit")
+    parser.add_argument("bundle", nargs="?", type=Path, help="also check this bundle, and load its engines")
     parser.add_argument("--json", action="store_true", help="for machines")
     parser.add_argument("--timeout", type=float, default=60.0, help="seconds an import may take (default: %(default)s)")
     given = parser.parse_args(arguments)

@@ -12,6 +12,7 @@ from typing import Any
 import onnx
 import torch
 
+from densemtl_core.runtime.manifest import LARGEST
 from deploy.graph import INPUT, DeployedNetwork, example, output_names
 from deploy.late_enlarging import enlarged_late
 
@@ -21,7 +22,6 @@ OPSET = 20
 """Attention stays MatMul and Softmax here; as the Attention operator of 23 not every TensorRT can build it."""
 
 SCOPES = "pkg.torch.onnx.name_scopes"
-LARGEST_SIDE = 4096
 
 
 def export_onnx(network: DeployedNetwork, size: tuple[int, int], *, fixed: bool = False) -> onnx.ModelProto:
@@ -40,7 +40,7 @@ def export_onnx(network: DeployedNetwork, size: tuple[int, int], *, fixed: bool 
     shapes: Any = None
     batch = 1
     if not fixed:
-        cells = LARGEST_SIDE // 32
+        cells = LARGEST // 32
         height, width = (32 * torch.export.Dim(name, min=1, max=cells) for name in ("rows", "columns"))
         shapes = ({0: torch.export.Dim("batch", min=1, max=64), 1: height, 2: width},)
         batch = 2  # a dimension of one would be taken for a constant

@@ -1,4 +1,4 @@
-"""What the doctor's findings mean: which engine ``auto`` would take, and which engines of a bundle fit."""
+"""What the doctor's findings mean: which engine ``auto`` would take, and which engines of a bundle load."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def choose(findings: Mapping[str, Finding], bundle: Sequence[Finding] = ()) -> C
         fits = {row.name: row.ok for row in bundle[1:]}
         missing = "not in the bundle" if bundle[0].ok else "the bundle cannot be used"
         for backend in [b for b, reason in reasons.items() if not reason and not fits.get(b)]:
-            reasons[backend] = "the bundle's does not fit" if backend in fits else missing
+            reasons[backend] = "the bundle's does not load" if backend in fits else missing
     able = [backend for backend, reason in reasons.items() if not reason]
     if not able:
         return Choice(None, (), "; ".join(f"{backend}: {reason}" for backend, reason in reasons.items()))
@@ -77,7 +77,10 @@ def choose(findings: Mapping[str, Finding], bundle: Sequence[Finding] = ()) -> C
 
 
 def inspect_bundle(path: Path, findings: Mapping[str, Finding], machine: Machine) -> list[Finding]:
-    """Open a bundle, verify every byte, compare its files, and say of each engine whether it fits this machine.
+    """Open a bundle, verify every byte, compare its files, and say of each engine whether it loads here.
+
+    An engine that was made for a machine like this one is loaded, and computes a blank frame, in a process of its
+    own: what its library says of the file is known no other way.
 
     Returns:
         First the bundle; then, if it is sound, its backends.
@@ -107,11 +110,24 @@ def inspect_bundle(path: Path, findings: Mapping[str, Finding], machine: Machine
         misfits = [reasons.get(backend, "this doctor does not know it")]
         misfits += [_misfit(k, v, findings, machine) for k, v in (engine.made_for if engine else {}).items()]
         why = "; ".join(filter(None, misfits))
-        facts = {"backend": backend, "file": file, "precision": precision, "fits": not why}
-        state, note = ("broken", f"does not fit: {why}") if why else ("ok", "fits this machine")
+        fits = not why
+        if fits and (why := _load_error(path, backend, machine)):
+            state, note = "broken", f"does not load: {why}"
+        else:
+            state, note = ("ok", "loads") if fits else ("broken", f"does not fit: {why}")
+        facts = {"backend": backend, "file": file, "precision": precision, "fits": fits, "loads": not why}
         remedy = "build it here: python deploy/compile.py --checkpoint FOLDER --out BUNDLE" if why and engine else ""
         found.append(Finding(backend, state, f"{file}, {precision}: {note}", remedy, facts))
     return found
+
+
+def _load_error(path: Path, backend: str, machine: Machine) -> str:
+    """Why an engine does not load here, or computes nothing; empty where it does."""
+    code = (
+        "from densemtl_core.runtime import Predictor\n"
+        f"Predictor({str(path.absolute())!r}, backend={backend!r}).warm_up(frames=1)"
+    )
+    return str(machine.prove(code).get("error", "")).removeprefix("BundleError: ")
 
 
 def _misfit(key: str, wanted: str, findings: Mapping[str, Finding], machine: Machine) -> str:

@@ -22,7 +22,7 @@ from densemtl_core.runtime.manifest import BundleError, FileInfo, Manifest
 from densemtl_core.runtime.network_check import check_network
 from densemtl_core.runtime.signature import SIGNATURE, SIGNATURE_LIMIT, sign, verify
 
-__all__ = ["Bundle", "default_bundle", "require_replaceable", "write_bundle"]
+__all__ = ["Bundle", "default_bundle", "require_replaceable", "through_link", "write_bundle"]
 
 MANIFEST = "manifest.json"
 MANIFEST_LIMIT = 1 << 20
@@ -49,11 +49,14 @@ class Bundle:
     def __init__(self, path: str | os.PathLike[str], public_key: str | os.PathLike[str] | None = None) -> None:
         self.path = Path(path)
         if not self.path.exists():
-            raise BundleError(f"bundle not found: {self.path}; give the folder that holds {MANIFEST}")
+            old = _aside(through_link(self.path))
+            advice = f"a write was cut short; run: mv {old} {through_link(self.path)}" if old.is_dir() else ""
+            raise BundleError(f"bundle not found: {self.path}; {advice or f'give the folder that holds {MANIFEST}'}")
         if not self.path.is_dir():
             raise BundleError(f"bundle {self.path} is not a folder; give the folder that holds {MANIFEST}")
         if self.path.stat().st_mode & stat.S_IWOTH:
             raise BundleError(f"bundle {self.path} is writable by everybody; run: chmod -R o-w {self.path}")
+        _require_own_place(self.path)
         if not (self.path / MANIFEST).exists():
             raise BundleError(f"bundle {self.path} has no {MANIFEST}: it is half-written or no bundle; {REBUILD}")
         data = self._open(MANIFEST, MANIFEST_LIMIT)
@@ -138,9 +141,12 @@ class Bundle:
 
     def _size(self, name: str) -> int:
         try:
-            return (self.path / name).lstat().st_size
+            found = (self.path / name).lstat()
         except FileNotFoundError:
             raise BundleError(f"bundle {self.path}: {name} is missing; copy the bundle again or {REBUILD}") from None
+        if stat.S_ISLNK(found.st_mode):
+            raise BundleError(f"bundle {self.path}: {name} is a symbolic link; copy the bundle again")
+        return found.st_size
 
     def _open(self, name: str, limit: int) -> bytes:
         path = self.path / name
@@ -176,7 +182,8 @@ def write_bundle(
     """Write a bundle at once: a crash leaves the old bundle, or none, never half of a new one.
 
     Args:
-        path: the folder to write; replaced when it is a bundle already.
+        path: the folder to write; replaced when it is a bundle already. Of a symbolic link, what it points to is
+            replaced, and the link stays.
         manifest: its ``files`` are filled in here.
         files: name to bytes; names without folders.
         sign_with: PEM file of a private Ed25519 key; None = the bundle is not signed.
@@ -188,7 +195,11 @@ def write_bundle(
         BundleError: the place is taken by something that is no bundle, or cannot be written.
         InputError: the key cannot be used; nothing was written.
     """
-    path = Path(path)
+    path = through_link(Path(path))
+    old = _aside(path)
+    if not path.exists() and old.is_dir() and not old.is_symlink():
+        require_replaceable(old)
+        old.rename(path)  # whoever wrote last was killed between moving it aside and taking its place
     require_replaceable(path)
     for name in (MANIFEST, SIGNATURE):
         if name in files:
@@ -199,7 +210,7 @@ def write_bundle(
         contents[SIGNATURE] = sign(contents[MANIFEST], sign_with)
     before = "the old one is intact" if path.exists() else "nothing was written"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         fresh = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     except OSError as error:
         raise BundleError(f"cannot write the bundle {path}: {error.strerror}; give another --out") from None
@@ -214,7 +225,8 @@ def write_bundle(
         Bundle(fresh).verify()  # before it takes the old one's place
         # A folder cannot replace a folder in one step: move the old one aside first, and back should the second
         # rename fail.
-        old = path.with_name(f".{path.name}.old")
+        if old.is_symlink():
+            old.unlink()
         shutil.rmtree(old, ignore_errors=True)
         if path.exists():
             path.rename(old)
@@ -235,14 +247,23 @@ def write_bundle(
 
 
 def require_replaceable(path: Path) -> None:
-    """Refuse to replace anything but a bundle with nothing else in it: replacing deletes."""
+    """Refuse to replace anything but a bundle with nothing else in it: replacing deletes.
+
+    A place where everybody may write is refused too: what is written there could not be opened.
+    """
+    path = through_link(path)
+    _require_own_place(path)
     if not path.exists() and not path.is_symlink():
         return
     advice = "give another --out or remove it"
     try:
         listed = json.loads((path / MANIFEST).read_text())["files"]
         known = {*listed, MANIFEST, SIGNATURE} if "model.safetensors" in listed else None
-    except (OSError, ValueError, KeyError, TypeError):
+    except ValueError:
+        raise BundleError(
+            f"{path} exists, and its {MANIFEST} is damaged: remove it by hand if it was a bundle, or give another --out"
+        ) from None
+    except (OSError, KeyError, TypeError):
         known = None
     if known is None:
         raise BundleError(f"{path} exists and is no bundle; {advice}")
@@ -250,6 +271,30 @@ def require_replaceable(path: Path) -> None:
     if others:
         more = f" and {len(others) - 1} more" if len(others) > 1 else ""
         raise BundleError(f"{path} is a bundle that also holds {others[0]}{more}; move that away first, or {advice}")
+
+
+def through_link(path: Path) -> Path:
+    """What a symbolic link points to, whether it is there or not; any other path as it is."""
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
+
+
+def _aside(path: Path) -> Path:
+    """Where the old bundle lies for the moment in which the new one takes its place."""
+    whole = path.absolute()
+    return whole.parent / f".{whole.name}.old"
+
+
+def _require_own_place(path: Path) -> None:
+    """Refuse a bundle that everybody may replace: who may write a folder may rename what is in it.
+
+    The sticky bit, as ``/tmp`` has it, keeps others from that.
+    """
+    for parent in dict.fromkeys((path.absolute().parent, through_link(path).absolute().parent)):
+        if parent.is_dir() and parent.stat().st_mode & (stat.S_IWOTH | stat.S_ISVTX) == stat.S_IWOTH:
+            raise BundleError(
+                f"bundle {path} lies in {parent}, which is writable by everybody, so anybody may replace it; "
+                f"run: chmod o-w {parent}"
+            )
 
 
 def default_bundle() -> Path:

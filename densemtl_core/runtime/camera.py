@@ -72,7 +72,7 @@ def apply_camera(
     NaN stays NaN. What needs that output (normals need depth) is NaN where it is +inf, as its task would have it.
 
     Args:
-        outputs: by name, ``(H, W)`` or ``(H, W, C)``; changed ones are replaced, the arrays themselves stay.
+        outputs: by name, ``(H, W)`` or ``(H, W, C)``; changed in place, or replaced where they cannot be written.
         focal: of the camera (`working_focal`).
         rules: task name to its ``camera`` (`densemtl_core.runtime.TaskInfo`); empty = no rule.
         needs: task name to the tasks that it needs.
@@ -80,11 +80,18 @@ def apply_camera(
     for name, rule in rules.items():
         if not rule or name not in outputs:
             continue
+        scaled = _own(outputs, name)
         with np.errstate(over="ignore"):  # what is too far for a float is beyond the limit
-            scaled = outputs[name] * np.float32(focal / rule["focal"])
-        scaled[scaled > rule["limit"]] = np.inf
-        outputs[name] = scaled
+            np.multiply(scaled, np.float32(focal / rule["focal"]), out=scaled)
+        beyond = scaled > rule["limit"]  # +inf among them; NaN is not
+        scaled[beyond] = np.inf
         for other, needed in needs.items():
             if name in needed and other in outputs and outputs[other].dtype.kind == "f":
-                outputs[other] = outputs[other].copy()
-                outputs[other][np.isinf(scaled)] = np.nan
+                _own(outputs, other)[beyond] = np.nan
+
+
+def _own(outputs: dict[str, NDArray[Any]], name: str) -> NDArray[Any]:
+    """An output that may be changed: a new one at camera size takes longer to get than to fill."""
+    if not outputs[name].flags.writeable:
+        outputs[name] = outputs[name].copy()
+    return outputs[name]

@@ -4,11 +4,30 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from densemtl_core.runtime.manifest import BundleError, Manifest, TaskInfo
+from densemtl_core.runtime.manifest import BundleError, Manifest, OutputInfo, TaskInfo
 
-__all__ = ["check_network"]
+__all__ = ["BUILT_IN", "check_network"]
+
+BUILT_IN: Mapping[str, tuple[str, tuple[OutputInfo, ...]]] = {
+    "semantic": (
+        "classes",
+        (
+            OutputInfo("", 1, "uint8", "class id"),
+            OutputInfo("_confidence", 1, "float32", "probability", "linear"),
+        ),
+    ),
+    "depth": ("depth", (OutputInfo("", 1, "float32", "metres along the optical axis"),)),
+    "normals": ("normals", (OutputInfo("", 3, "float32", "unit vector, optical frame, facing the camera"),)),
+    "edges": ("probability", (OutputInfo("", 1, "float32", "probability", "linear"),)),
+}
+"""Kind to its picture and its outputs, named after the task's name: what the task's class says, for a robot without
+PyTorch."""
+
+UP_TO_SCALE = "unknown unit along the optical axis"
+"""Unit of depth that was learned without a scale."""
 
 
 def check_network(origin: str, manifest: Manifest, description: bytes) -> None:
@@ -58,10 +77,26 @@ def _check_task(origin: str, task: TaskInfo, described: Mapping[str, Any]) -> No
         rule = {"focal": described.get("canonical_focal", 0.0), "limit": described.get("max_depth")}
         known = rule["focal"] and not described.get("up_to_scale")
         _same(origin, "camera", dict(task.camera), rule if known else {}, task.name)
+    elif task.kind in BUILT_IN:
+        _same(origin, "camera", dict(task.camera), {}, task.name)
+    if task.kind in BUILT_IN:
+        picture, outputs = BUILT_IN[task.kind]
+        _same(origin, "picture", task.picture, picture, task.name)
+        named = tuple(replace(output, name=task.name + output.name) for output in outputs)
+        if described.get("up_to_scale"):
+            named = (replace(named[0], unit=UP_TO_SCALE),)
+        _same_outputs(origin, task, named)
     if task.kind == "normals":
         _same(origin, "needs", task.needs, (described.get("surface", "depth"),), task.name)
-    elif task.kind in ("semantic", "depth", "edges"):
+    elif task.kind in BUILT_IN:
         _same(origin, "needs", task.needs, (), task.name)
+
+
+def _same_outputs(origin: str, task: TaskInfo, described: tuple[OutputInfo, ...]) -> None:
+    _same(origin, "outputs", [o.name for o in task.outputs], [o.name for o in described], task.name)
+    for said, wanted in zip(task.outputs, described, strict=True):
+        for what in ("channels", "dtype", "unit", "resample"):
+            _same(origin, f"{said.name}.{what}", getattr(said, what), getattr(wanted, what), task.name)
 
 
 def _painted_with(task: TaskInfo) -> object:

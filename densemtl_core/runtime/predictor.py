@@ -177,6 +177,7 @@ class Predictor:
 
         Raises:
             InputError: as for `predict`, or not as many sizes or intrinsics as images.
+            BundleError: a class id that has no name: the network has more classes than the manifest.
         """
         sizes = [None] * len(images) if sizes is None else sizes
         intrinsics = [None] * len(images) if intrinsics is None else intrinsics
@@ -197,6 +198,8 @@ class Predictor:
             found = self._engine.run([whole[k] for k in places], wanted, [sizes[k] or own[k] for k in places])
             results.update(zip(places, found, strict=True))
         infos = {name: self.manifest.tasks[name] for name in wanted}
+        for result in results.values():
+            self._check_ids(result, infos)
         for k, K in enumerate(cameras):
             if K is not None:
                 self._apply(K, own[k], results[k], infos)
@@ -213,6 +216,15 @@ class Predictor:
         focal = working_focal(K, size, self.manifest.input_size, self.manifest.resize)
         rules, needs = {n: t.camera for n, t in infos.items()}, {n: t.needs for n, t in infos.items()}
         apply_camera(result.outputs, focal, rules, needs)
+
+    def _check_ids(self, result: RunResult, infos: Mapping[str, TaskInfo]) -> None:
+        """An id without a name would end in whoever looks it up, far from its cause."""
+        for name, info in infos.items():
+            if info.class_names and (top := int(np.max(result.outputs[name]))) >= len(info.class_names):
+                raise BundleError(
+                    f"bundle {self.manifest.name!r}: task {name!r} gave class id {top} of {len(info.class_names)} "
+                    "classes; rebuild the bundle"
+                )
 
     def _with_needs(self, tasks: Iterable[str]) -> tuple[str, ...]:
         wanted = set(tasks)

@@ -99,8 +99,6 @@ def read_private_key(path: str | os.PathLike[str]) -> Ed25519PrivateKey:
 
     where = f"private key {os.fspath(path)}"
     pem = _read(path, where, stat.S_IRWXG | stat.S_IRWXO, "is open to others than its owner", "chmod 600")
-    if b"PUBLIC KEY-----" in pem and b"PRIVATE KEY-----" not in pem:
-        raise InputError(f"{where} is a public key, which cannot sign; give the private key of its pair")
     try:
         key = load_pem_private_key(pem, None)
     except TypeError:
@@ -144,7 +142,7 @@ def read_public_key(path: str | os.PathLike[str]) -> Ed25519PublicKey:
 
 
 def _read(path: str | os.PathLike[str], where: str, forbidden: int, fault: str, remedy: str) -> bytes:
-    """The bytes of a key file, read only once its permissions are known to have no bit of ``forbidden``."""
+    """The bytes of a key file, given only if its permissions have no bit of ``forbidden``."""
     try:
         # Not blocking: a pipe without a writer would hold the robot's start for ever.
         file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115
@@ -155,9 +153,12 @@ def _read(path: str | os.PathLike[str], where: str, forbidden: int, fault: str, 
         mode = os.fstat(file.fileno()).st_mode
         if not stat.S_ISREG(mode):
             raise InputError(f"{where} is not a plain file; give the path of a PEM file")
+        pem = file.read(_KEY_LIMIT + 1)
+        if forbidden & stat.S_IRGRP and b"PUBLIC KEY-----" in pem and b"PRIVATE KEY-----" not in pem:
+            # before the permissions, which are as those of a public key may be
+            raise InputError(f"{where} is a public key, which cannot sign; give the private key of its pair")
         if mode & forbidden:
             raise InputError(f"{where} {fault} (mode {stat.S_IMODE(mode):04o}); run: {remedy} {os.fspath(path)}")
-        pem = file.read(_KEY_LIMIT + 1)
     if len(pem) > _KEY_LIMIT:
         raise InputError(f"{where} is larger than {_KEY_LIMIT} bytes, so it is no key; give the path of a PEM file")
     return pem

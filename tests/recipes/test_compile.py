@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -74,6 +75,8 @@ def test_the_shipped_network_in_int8(from_the_command_line):
     ]  # fmt: skip
     assert stages[-1] == "time onnx and eager, turn by turn"
     assert "beside    the network that ships" not in printed, "it is that network"
+    assert "warning: 2 frames are too few to calibrate INT8 with: give at least 16" in warned.splitlines()
+    assert re.search(r"^(put in|left out) +model\.int8-trt\.onnx.* edges macroF1 ", printed, re.MULTILINE)
     assert "warning: --judge 2 is too few for the gate to mean much: give at least 16" in warned.splitlines()
     bundle = Bundle(out)
     bundle.verify()
@@ -173,6 +176,12 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path, capsys):
         (("--input", "100x200"), "multiples of 32"),
         (("--checkpoint", "/nowhere"), "/nowhere"),
         (("--calibration", "/somewhere"), "is for --int8"),
+        (("--input", "8192x64"), "--input is '8192x64'; a network works at no more than 4096 pixels a side"),
+        (("--input", "4096x4096"), "and 8.4 million in all"),
+        (("--num-classes", "5"), "--num-classes is for --preset"),
+        (("--fixed", "--backend", "eager"), "--fixed is for a compiled engine"),
+        (("--card", "/nowhere"), "--card /nowhere cannot be read (No such file or directory)"),
+        *(((f"--{name}", ""), f"--{name} is empty") for name in ("checkpoint", "input", "calibration", "card", "sign")),
         (("--judge", "-1"), "--judge is -1"),
         (("--int8", "--calibration", "/nowhere"), "no such file or folder"),
         (
@@ -254,3 +263,42 @@ def test_a_card_that_is_no_text_is_one_line(tmp_path, capsys):
     (tmp_path / "card.bin").write_bytes(b"\xc4\x00\xff")
     message = error_of(capsys, "--backend", "eager", "--card", str(tmp_path / "card.bin"), "--out", str(tmp_path / "b"))
     assert "is not text in UTF-8" in message
+
+
+def test_an_empty_place_is_refused(capsys):
+    assert "--out is empty" in error_of(capsys, "--dry-run", "--out", "")
+
+
+def test_a_folder_without_pictures_is_told_without_a_word_of_data_sets(tmp_path, capsys):
+    message = error_of(capsys, "--int8", "--calibration", str(tmp_path), "--out", str(tmp_path / "b"))
+    assert "there are none" in message
+    assert "root" not in message.replace(str(tmp_path), "")
+
+
+def test_a_link_is_written_through(tmp_path, capsys):
+    (tmp_path / "current").symlink_to("v1")
+    arguments = ["--backend", "eager", "--input", "64x96", "--judge", "0", "--out", str(tmp_path / "current")]
+    assert command.main(arguments) == 0
+    assert command.main(arguments) == 0
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["current", "v1"]
+    assert Bundle(tmp_path / "current").manifest.name == "v1"
+    printed = capsys.readouterr().out
+    assert f"{tmp_path}/current -> {tmp_path}/v1" in printed
+    assert re.search(r"^eager +[\d.]+ +[\d.]+ +[\d.]+ +1\.00 +1\.00-1\.00   cpu$", printed, re.MULTILINE)
+    assert re.search(r"^camera 64x96; 30 frames each.* cores for this process; threads: ", printed, re.MULTILINE)
+    assert "of the same turn of this run" in printed
+
+
+@pytest.mark.parametrize(
+    ("calibrate", "there", "said", "not_said"),
+    [
+        (0, 0, "help, to judge on", "calibrat"),
+        (64, 0, "to calibrate with (--calibration-frames) and to judge on", "there are"),
+        (64, 500, "of the 500 there are to calibrate with", "recorded"),
+        (8, 10, "recorded first as all that there are were taken", "--calibration-frames"),
+    ],
+)
+def test_the_advice_asks_for_no_more_frames_than_there_are(calibrate, there, said, not_said):
+    advice = command._advice(SimpleNamespace(calibrate=calibrate, footage_frames=there))
+    assert said in advice
+    assert not_said not in advice

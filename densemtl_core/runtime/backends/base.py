@@ -18,7 +18,7 @@ class RunResult:
     """What a backend gives for one image.
 
     Attributes:
-        outputs: output name to array, ``(H, W)`` or ``(H, W, C)``.
+        outputs: output name to array, ``(H, W)`` or ``(H, W, C)``; the caller's from now on, the engine keeps none.
         seconds: stage to wall-clock seconds; of an image that was one of several, ``preprocess`` and ``infer`` are
             those of all together: so long it waited.
     """

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from densemtl_core.runtime.backends.base import RunResult, enlarge, stacked, working_size
 from densemtl_core.runtime.manifest import BundleError, Manifest, OutputInfo
 
-__all__ = ["DecodedGraphBackend", "Infer", "check_declared", "check_self_contained"]
+__all__ = ["DecodedGraphBackend", "Infer", "check_declared", "check_precision", "check_self_contained"]
 
 Infer = Callable[[NDArray[Any], Sequence[str]], Sequence[NDArray[Any]]]
 """From pixels ``(B, H, W, 3)`` uint8 and output names to one array ``(B, H, W[, C])`` a name."""
@@ -110,6 +110,25 @@ def check_self_contained(origin: str, graph: bytes) -> None:
         raise BundleError(
             f"{origin} keeps weights in another file, which nothing vouches for; rebuild the bundle with: "
             "python deploy/compile.py"
+        )
+
+
+def check_precision(origin: str, precision: str, graph: bytes) -> None:
+    """Refuse an ONNX graph that is in INT8 and not said to be, or the other way round.
+
+    Args:
+        origin: bundle and file, for messages.
+        precision: that the manifest promises.
+        graph: the bytes of the file.
+
+    Raises:
+        BundleError: they differ.
+    """
+    quantised = b"DequantizeLinear" in graph
+    if quantised != (precision == "int8"):
+        raise BundleError(
+            f"{origin} is {'in' if quantised else 'not in'} INT8, and manifest.json says {precision}; rebuild the "
+            "bundle with: python deploy/compile.py"
         )
 
 

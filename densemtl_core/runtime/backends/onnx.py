@@ -8,7 +8,12 @@ from typing import Any
 import onnxruntime
 from numpy.typing import NDArray
 
-from densemtl_core.runtime.backends.decoded_graph import DecodedGraphBackend, check_declared, check_self_contained
+from densemtl_core.runtime.backends.decoded_graph import (
+    DecodedGraphBackend,
+    check_declared,
+    check_precision,
+    check_self_contained,
+)
 from densemtl_core.runtime.bundle import Bundle
 from densemtl_core.runtime.manifest import BundleError
 
@@ -19,9 +24,11 @@ ELEMENTS = {"tensor(uint8)": "uint8", "tensor(float)": "float32", "tensor(float1
 
 def load(bundle: Bundle, threads: int | None) -> DecodedGraphBackend:
     """Open the graph and compare it with what the manifest promises."""
-    file = bundle.manifest.engines["onnx"].file
+    engine = bundle.manifest.engines["onnx"]
+    file = engine.file
     data = bundle.read(file)
     check_self_contained(f"bundle {bundle.path}: {file}", data)
+    check_precision(f"bundle {bundle.path}: {file}", engine.precision, data)
     try:
         session = onnxruntime.InferenceSession(data, session_options(threads), providers=["CPUExecutionProvider"])
     except Exception as error:  # the library raises types of its own for every kind of damage

@@ -9,7 +9,12 @@ import numpy as np
 import openvino
 from numpy.typing import NDArray
 
-from densemtl_core.runtime.backends.decoded_graph import DecodedGraphBackend, check_declared, check_self_contained
+from densemtl_core.runtime.backends.decoded_graph import (
+    DecodedGraphBackend,
+    check_declared,
+    check_precision,
+    check_self_contained,
+)
 from densemtl_core.runtime.bundle import Bundle
 from densemtl_core.runtime.manifest import BundleError
 
@@ -30,6 +35,7 @@ def load(bundle: Bundle, threads: int | None) -> DecodedGraphBackend:
         settings["INFERENCE_NUM_THREADS"] = threads
     data = bundle.read(engine.file)
     check_self_contained(f"bundle {bundle.path}: {engine.file}", data)
+    check_precision(f"bundle {bundle.path}: {engine.file}", engine.precision, data)
     try:
         core = openvino.Core()
         network = core.read_model(data)

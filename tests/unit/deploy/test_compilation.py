@@ -10,7 +10,7 @@ import pytest
 from densemtl_core.errors import InputError
 from deploy import compilation
 from deploy.calibration import calibration_set
-from deploy.compilation import Compilation
+from deploy.compilation import Compilation, some_of
 
 FRAMES = calibration_set(None, (64, 96), count=1)
 
@@ -147,3 +147,8 @@ def test_a_graph_that_differs_from_the_network_is_no_bundle(monkeypatch, tried, 
 def test_combinations_that_do_not_exist(model, description, backend, precision, match):
     with pytest.raises(InputError, match=match):
         Compilation(model, description, backend, precision)
+
+
+def test_of_many_names_three_are_told():
+    assert some_of(["a", "b", "c"]) == "a, b, c"
+    assert some_of(["a", "b", "c", "d", "e"]) == "a, b, c and 2 more"

@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import jsonschema
@@ -40,7 +41,14 @@ DRIVER = {
 }
 
 CORE = ("densemtl-core", "densemtl_core/__init__", "__version__ = '0.1.0'")
-RUNTIME = ("", "densemtl_core/runtime", "")
+PREDICTOR = """
+class Predictor:
+    def __init__(self, path, backend):
+        pass
+    def warm_up(self, frames):
+        pass
+"""
+RUNTIME = ("", "densemtl_core/runtime", PREDICTOR)
 TORCH = """
 from types import SimpleNamespace
 __version__ = "{version}"
@@ -188,8 +196,17 @@ signal.pause()
     assert finding.state == "broken"
     assert "hung: gave no answer in 2 s" in finding.detail
     child = int((tmp_path / "pid").read_text())
-    state = Path(f"/proc/{child}/stat")
-    assert not state.exists() or state.read_text().split()[2] in "ZX", "the library's own process still runs"
+    end = time.monotonic() + 10  # a killed process takes a moment to be gone
+    while _runs(child):
+        assert time.monotonic() < end, "the library's own process still runs"
+        time.sleep(0.01)
+
+
+def _runs(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().split()[2] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def test_without_python_libraries_the_doctor_itself_still_runs(tmp_path):
@@ -391,7 +408,7 @@ def test_with_a_bundle_the_rule_takes_only_what_fits():
     rows = [Finding(name, state, "") for name, state in (("bundle", "ok"), ("eager", "ok"), ("openvino", "broken"))]
     choice = choose(findings("torch", "timm", "onnxruntime", "openvino"), rows)
     assert choice.backend == "eager"
-    assert "onnx: not in the bundle, openvino: the bundle's does not fit" in choice.why
+    assert "onnx: not in the bundle, openvino: the bundle's does not load" in choice.why
 
 
 def test_a_gpu_that_auto_leaves_idle_is_mentioned():
@@ -454,6 +471,24 @@ def test_an_engine_fits_the_machine_it_was_made_for(tmp_path, jetson):
     path = bundle_with(tmp_path, {"tensorrt": EngineInfo("model.engine", "fp16", made_for)})
     *_, engine = inspect_bundle(path, examine(jetson), jetson)
     assert engine.ok, engine.detail
+
+
+def test_an_engine_that_only_looks_right_is_loaded_to_see(tmp_path, capsys):
+    """Every hash is right, and the library says what the file is: no graph."""
+    path = bundle_with(tmp_path, {"onnx": EngineInfo("model.onnx", "fp32")})
+    found = findings("onnxruntime")
+    _, eager, engine = rows = inspect_bundle(path, found, Machine())
+    assert (engine.state, engine.facts["fits"], engine.facts["loads"]) == ("broken", True, False)
+    assert re.search(r"does not load: bundle .*made\.bundle: onnxruntime \S+ cannot load model\.onnx", engine.detail)
+    assert not eager.facts["fits"]
+    assert choose(found, rows).backend is None
+
+
+def test_what_crashes_while_it_loads_is_told(tmp_path, build):
+    crash = ("", "densemtl_core/runtime", "import os\nclass Predictor:\n    def __init__(self, *a, **k): os.abort()")
+    _, eager = inspect_bundle(bundle_with(tmp_path, {}), findings("torch", "timm"), build((CORE, crash)))
+    assert eager.state == "broken"
+    assert "does not load: crashed with SIGABRT" in eager.detail
 
 
 def test_a_changed_byte_is_found(tmp_path, build):

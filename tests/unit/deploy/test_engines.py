@@ -124,12 +124,18 @@ class TestRefusals:
         with pytest.raises(BundleError, match=r"names 2 classes for task 'semantic', model.json 19"):
             Predictor(bundle, backend="onnx")
 
-    def test_an_output_of_another_type(self, compiled, tmp_path):
-        tasks = dict(Bundle(compiled).manifest.tasks)
-        outputs = tuple(replace(o, dtype="float64") for o in tasks["edges"].outputs)
-        tasks["edges"] = replace(tasks["edges"], outputs=outputs)
-        bundle = rewritten(compiled, tmp_path / "other.bundle", tasks=tasks)
-        with pytest.raises(BundleError, match=r"gives 'edges' as float32 .*; float64 with 1 channels was promised"):
+    def test_an_output_of_another_type(self, compiled, exported, tmp_path):
+        graph = onnx.ModelProto()
+        graph.CopyFrom(exported)
+        for node in graph.graph.node:
+            for names in (node.input, node.output):
+                names[:] = ["whole" if name == "edges" else name for name in names]
+        half = onnx.TensorProto.FLOAT16
+        graph.graph.node.append(onnx.helper.make_node("Cast", ["whole"], ["edges"], to=half))
+        (output,) = (output for output in graph.graph.output if output.name == "edges")
+        output.type.tensor_type.elem_type = half
+        bundle = rewritten(compiled, tmp_path / "other.bundle", graph.SerializeToString())
+        with pytest.raises(BundleError, match=r"gives 'edges' as float16 .*; float32 with 1 channels was promised"):
             Predictor(bundle, backend="onnx")
 
     def test_a_graph_without_a_promised_output(self, compiled, exported, tmp_path):
@@ -166,6 +172,13 @@ class TestRefusals:
         assert (tmp_path / "weights.bin").stat().st_size > 1e6
         bundle = rewritten(compiled, tmp_path / "split.bundle", (tmp_path / "model.onnx").read_bytes())
         with pytest.raises(BundleError, match=r"model.onnx keeps weights in another file, which nothing vouches for"):
+            Predictor(bundle, backend=backend)
+
+    @pytest.mark.parametrize("backend", ENGINES)
+    def test_a_precision_that_is_not_the_graphs(self, compiled, tmp_path, backend):
+        engines = {backend: EngineInfo("model.onnx", "int8")}
+        bundle = rewritten(compiled, tmp_path / "false.bundle", engines=engines, backends=(backend,))
+        with pytest.raises(BundleError, match=r"model\.onnx is not in INT8, and manifest\.json says int8"):
             Predictor(bundle, backend=backend)
 
     def test_a_byte_changed_after_it_was_made(self, compiled, tmp_path):

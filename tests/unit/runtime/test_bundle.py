@@ -7,6 +7,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from densemtl_core.runtime import Bundle, BundleError, Predictor, default_bundle, write_bundle
@@ -328,3 +329,85 @@ class TestReadOnce:
         with pytest.raises(BundleError, match=r"spare\.bin was changed"):
             Predictor(bundle)
         assert len(freed) == 1
+
+
+class TestWhereABundleLies:
+    def write(self, path: Path, bundle: Path) -> Bundle:
+        opened = Bundle(bundle)
+        return write_bundle(path, opened.manifest, {name: opened.read(name) for name in opened.manifest.files})
+
+    def test_a_link_stays_and_its_target_is_replaced(self, bundle, tmp_path):
+        link = tmp_path / "current"
+        link.symlink_to("small.bundle")
+        (tmp_path / ".small.bundle.old").symlink_to("nowhere")  # left behind by somebody
+        for _ in range(2):
+            (bundle / "manifest.json").chmod(0o600)
+            self.write(link, bundle)
+            assert os.readlink(link) == "small.bundle"
+            assert (bundle / "manifest.json").stat().st_mode & 0o777 == 0o644, "the target was written anew"
+            assert sorted(entry.name for entry in tmp_path.iterdir()) == ["current", "small.bundle"]
+
+    def test_a_link_to_nothing_gets_its_target(self, bundle, tmp_path):
+        (tmp_path / "current").symlink_to(tmp_path / "v2")
+        self.write(tmp_path / "current", bundle)
+        assert (tmp_path / "current").is_symlink()
+        Bundle(tmp_path / "v2").verify()
+
+    def test_a_write_that_was_killed_between_its_two_steps_is_mended(self, bundle, tmp_path):
+        old = tmp_path / ".robot.bundle.old"
+        target = tmp_path / "robot.bundle"
+        opened = Bundle(bundle)
+        files = {name: opened.read(name) for name in opened.manifest.files}
+        bundle.rename(old)
+        with pytest.raises(BundleError) as error:
+            Bundle(target)
+        assert f"run: mv {old} {target}" in one_line(error)
+        with pytest.raises(BundleError, match="cannot be a file of a bundle"):
+            write_bundle(target, opened.manifest, {**files, "manifest.json": b""})
+        assert Bundle(target).manifest == opened.manifest, "put back although nothing could be written"
+        assert not old.exists()
+
+    def test_a_folder_where_everybody_writes_is_refused(self, bundle, tmp_path):
+        opened = Bundle(bundle)
+        tmp_path.chmod(0o777)
+        with pytest.raises(BundleError) as error:
+            Bundle(bundle)
+        assert f"run: chmod o-w {tmp_path}" in one_line(error)
+        with pytest.raises(BundleError, match="writable by everybody"):
+            write_bundle(tmp_path / "other.bundle", opened.manifest, {})
+        tmp_path.chmod(0o1777)  # as /tmp is
+        Bundle(bundle)
+
+    def test_a_link_instead_of_a_file_is_told_as_a_link(self, bundle):
+        (bundle / "model.json").rename(bundle.parent / "elsewhere")
+        (bundle / "model.json").symlink_to(bundle.parent / "elsewhere")
+        with pytest.raises(BundleError, match=r"model\.json is a symbolic link"):
+            Bundle(bundle)
+
+    @pytest.mark.parametrize("place", [".", "/"])
+    def test_a_place_without_a_name_is_one_line(self, bundle, tmp_path, monkeypatch, place):
+        (tmp_path / "notes.txt").write_text("precious")
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(BundleError, match="is no bundle"):
+            self.write(Path(place), bundle)
+
+    def test_a_damaged_bundle_is_not_called_none(self, bundle):
+        opened = Bundle(bundle)
+        (bundle / "manifest.json").write_text("{")
+        with pytest.raises(BundleError, match=r"its manifest\.json is damaged: remove it by hand if it was a bundle"):
+            write_bundle(bundle, opened.manifest, {})
+
+
+def test_a_class_id_without_a_name_is_refused(bundle):
+    """Manifest and model.json can agree on fewer classes than the network gives."""
+    predictor = Predictor(bundle)
+    named = predictor.manifest.tasks["semantic"]
+    fewer = replace(named, class_names=named.class_names[:1], palette=named.palette[:1])
+    image = np.random.default_rng(0).integers(0, 255, (64, 96, 3), dtype=np.uint8)
+    top = int(predictor.predict(image)["semantic"].max())
+    assert top > 0, "of no use to this test"
+    predictor.manifest = replace(predictor.manifest, tasks={**predictor.manifest.tasks, "semantic": fewer})
+    with pytest.raises(BundleError) as error:
+        predictor.predict(image)
+    assert f"class id {top} of 1 classes; rebuild the bundle" in one_line(error)
+    predictor.predict(image, tasks=["depth"])

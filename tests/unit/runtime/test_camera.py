@@ -56,9 +56,20 @@ def test_the_rule_by_hand():
     apply_camera(outputs, 2 * FOCAL, {"depth": RULE}, {"depth": ()})
     assert outputs["depth"].dtype == np.float32
     np.testing.assert_array_equal(outputs["depth"], np.array([[2, 79, INF, NAN, INF]], np.float32))
-    assert depth[0, 0] == 1, "an engine may use its arrays again"
+    assert outputs["depth"] is depth, "a camera-sized array more costs milliseconds"
     apply_camera(outputs, FOCAL / 4, {"depth": RULE}, {"depth": ()})
     np.testing.assert_array_equal(outputs["depth"], np.array([[0.5, 19.75, INF, NAN, INF]], np.float32))
+
+
+def test_what_cannot_be_written_is_replaced():
+    depth, normals = np.array([[1, 41]], np.float32), np.ones((1, 2, 3), np.float32)
+    depth.flags.writeable = normals.flags.writeable = False
+    outputs = {"depth": depth, "normals": normals}
+    apply_camera(outputs, 2 * FOCAL, {"depth": RULE, "normals": {}}, {"depth": (), "normals": ("depth",)})
+    np.testing.assert_array_equal(outputs["depth"], np.array([[2, INF]], np.float32))
+    np.testing.assert_array_equal(outputs["normals"], np.array([[[1, 1, 1], [NAN, NAN, NAN]]], np.float32))
+    assert depth[0, 0] == 1
+    assert (normals == 1).all()
 
 
 def test_the_rule_touches_only_what_it_is_for():

@@ -70,8 +70,9 @@ def test_encrypted(tmp_path):
 
 
 def test_public_for_private_and_private_for_public(private, public):
-    public.chmod(0o600)  # else its permissions would be the first thing wrong
-    assert "is a public key, which cannot sign" in refusal(read_private_key, public)
+    for mode in (0o600, 0o644):
+        public.chmod(mode)
+        assert "is a public key, which cannot sign" in refusal(read_private_key, public)
     assert "is a private key, which has no place on a robot" in refusal(read_public_key, private)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,9 @@ from densemtl_core.models.folding import fold_batch_norm
 from densemtl_core.runtime import Bundle, BundleError, Predictor, default_bundle
 from densemtl_core.runtime.backends import BACKENDS
 from densemtl_core.runtime.manifest import ENGINE_FILES, ENGINE_PRECISIONS, Manifest
-from densemtl_core.runtime.network_check import check_network
+from densemtl_core.runtime.network_check import BUILT_IN, check_network
+from densemtl_core.tasks import from_config
+from deploy.bundling import task_info
 from deploy.compilation import PRECISIONS
 
 JUNK: dict[str, list[Any]] = {
@@ -210,3 +213,46 @@ def test_a_name_that_is_said_twice_and_what_is_too_deep():
 def test_what_is_known_of_backends_is_what_they_are():
     assert (*ENGINE_FILES, "eager") == (*ENGINE_PRECISIONS, "eager") == BACKENDS
     assert dict(PRECISIONS) == {**ENGINE_PRECISIONS, "eager": ("fp32",)}, "what can be compiled can be loaded"
+
+
+@pytest.mark.parametrize("kind", BUILT_IN)
+def test_the_table_of_built_in_kinds_is_what_their_classes_say(kind):
+    described = next(task for task in json.loads(NETWORK)["tasks"] if task["kind"] == kind)
+    info = task_info(from_config({**described, "name": "mine"}))
+    picture, outputs = BUILT_IN[kind]
+    assert info.picture == picture
+    assert info.outputs == tuple(dataclasses.replace(output, name="mine" + output.name) for output in outputs)
+
+
+def test_depth_without_a_scale_has_another_unit():
+    network = json.loads(NETWORK)
+    (depth,) = (task for task in network["tasks"] if task["kind"] == "depth")
+    depth["up_to_scale"] = True
+    manifest = json.loads((default_bundle() / "manifest.json").read_text())
+    manifest["tasks"]["depth"].update(dataclasses.asdict(task_info(from_config(depth))))
+    check_network("here", Manifest.from_json(json.dumps(manifest), "here"), json.dumps(network).encode())
+
+
+@pytest.mark.parametrize(
+    ("task", "change", "said"),
+    [
+        (
+            "depth",
+            {"unit": "feet"},
+            "says depth.unit 'feet' for task 'depth', model.json 'metres along the optical axi",
+        ),
+        ("edges", {"resample": "nearest"}, "says edges.resample 'nearest'"),
+        ("normals", {"dtype": "float64"}, "says normals.dtype 'float64' for task 'normals', model.json 'float32'"),
+    ],
+)
+def test_an_output_that_is_not_the_networks_is_refused(task, change, said):
+    assert said in refusal(lambda m: m["tasks"][task]["outputs"][0].update(change))
+
+
+def test_a_camera_rule_and_an_output_more_are_refused():
+    assert "says camera {'focal': 60.0" in refusal(
+        lambda m: m["tasks"]["edges"].update(camera={"focal": 60, "limit": 9})
+    )
+    extra = {"name": "more", "channels": 1, "dtype": "uint8", "unit": "?"}
+    assert "says outputs ['edges', 'more']" in refusal(lambda m: m["tasks"]["edges"]["outputs"].append(extra))
+    assert "says picture" in refusal(lambda m: m["tasks"]["edges"].update(picture="depth", picture_options={"far": 9}))

@@ -253,7 +253,7 @@ class TestSigning:
 
     def test_a_bad_key_leaves_the_old_bundle(self, signed, public):
         before = contents(signed)
-        assert "is open to others" in refusal(write_bundle, signed, MANIFEST, FILES, sign_with=public)
+        assert "is a public key, which" in refusal(write_bundle, signed, MANIFEST, FILES, sign_with=public)
         public.chmod(0o600)
         assert "cannot sign" in refusal(write_bundle, signed, MANIFEST, FILES, sign_with=public)
         assert contents(signed) == before
