@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -84,10 +85,14 @@ def apply_camera(
         with np.errstate(over="ignore"):  # what is too far for a float is beyond the limit
             np.multiply(scaled, np.float32(focal / rule["focal"]), out=scaled)
         beyond = scaled > rule["limit"]  # +inf among them; NaN is not
-        scaled[beyond] = np.inf
+        # putmask: an assignment through a boolean index takes several times as long
+        np.putmask(scaled, beyond, np.inf)
         for other, needed in needs.items():
             if name in needed and other in outputs and outputs[other].dtype.kind == "f":
-                _own(outputs, other)[beyond] = np.nan
+                vectors = _own(outputs, other)
+                channels = vectors[0, 0].size
+                of_all = beyond if vectors.ndim == 2 else cv2.merge([beyond.view(np.uint8)] * channels).view(bool)
+                np.putmask(vectors, of_all.reshape(vectors.shape), np.nan)
 
 
 def _own(outputs: dict[str, NDArray[Any]], name: str) -> NDArray[Any]:
