@@ -97,8 +97,8 @@ def overhead_table(measured: dict[str, Any]) -> list[str]:
     lines += [
         "",
         "Read it so: the floor's age at publishing is what a process that does nothing else needs from the stamp to "
-        "the last of four messages, 16.6 MB, camera and subscriber at work beside it. A goal below it (8 ms) is a goal for "
-        "the middleware; `output_scale: 0.5` sends a quarter of the bytes.",
+        "the last of four messages, 16.6 MB, camera and subscriber at work beside it. A goal below it (8 ms) is a goal "
+        "for the middleware; `output_scale: 0.5` sends a quarter of the bytes.",
     ]
     return lines
 
