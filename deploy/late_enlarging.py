@@ -15,6 +15,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from deploy.unused_constants import without_unused
+
 __all__ = ["enlarged_late"]
 
 
@@ -45,11 +47,7 @@ def enlarged_late(model: onnx.ModelProto) -> onnx.ModelProto:
         alone = readers[joined.output[0]] == 1 and len(late) == 1 < len(sizes)
         if alone and all(sizes) and _pointwise(convolution, weight):
             _split(graph, convolution, joined, late[0], numpy_helper.to_array(weight), sizes)
-    read = {name for node in graph.node for name in node.input}
-    left = [value for value in graph.initializer if value.name in read]
-    graph.ClearField("initializer")
-    graph.initializer.extend(left)
-    return model
+    return without_unused(model)
 
 
 def _split(

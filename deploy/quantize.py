@@ -33,6 +33,7 @@ from deploy.byte_input import CENTRED, centred, fed_with_bytes
 from deploy.equalisation import equalised
 from deploy.graph import INPUT, belongs_to
 from deploy.onnx_export import module_of
+from deploy.unused_constants import without_unused
 
 __all__ = ["conditioned", "counted", "int8_for_cpu", "int8_for_tensorrt"]
 
@@ -73,7 +74,7 @@ def int8_for_cpu(
     fixed: dict[str, Any] = {}
     bytes_in = centred(model, keep)
     if bytes_in is not None:
-        model, middle = _without_unused(bytes_in[0]), bytes_in[1]
+        model, middle = without_unused(bytes_in[0]), bytes_in[1]
         one, zero = np.array(1, np.float32), np.array(middle, np.uint8)
         fixed[CENTRED] = [{"quant_type": QuantType.QUInt8, "scale": one, "zero_point": zero}]
     found = _quantised(
@@ -83,7 +84,7 @@ def int8_for_cpu(
         activation_type=QuantType.QUInt8,
         extra_options={"TensorQuantOverrides": fixed},
     )
-    return _without_unused(fed_with_bytes(found)) if bytes_in is not None else found
+    return without_unused(fed_with_bytes(found)) if bytes_in is not None else found
 
 
 def int8_for_tensorrt(
@@ -162,7 +163,7 @@ def _without_tail(model: onnx.ModelProto) -> tuple[onnx.ModelProto, list[onnx.No
     for field, values in (("node", before), ("output", [kinds[name] for name in wanted])):
         network.graph.ClearField(field)
         getattr(network.graph, field).extend(values)
-    return _without_unused(network), tail
+    return without_unused(network), tail
 
 
 def _with_tail(quantised: onnx.ModelProto, tail: Sequence[onnx.NodeProto], model: onnx.ModelProto) -> onnx.ModelProto:
@@ -174,15 +175,6 @@ def _with_tail(quantised: onnx.ModelProto, tail: Sequence[onnx.NodeProto], model
     quantised.graph.ClearField("output")
     quantised.graph.output.extend(model.graph.output)
     return quantised
-
-
-def _without_unused(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Without constants that no node reads any more, in place."""
-    read = {name for node in model.graph.node for name in node.input}
-    left = [value for value in model.graph.initializer if value.name in read]
-    model.graph.ClearField("initializer")
-    model.graph.initializer.extend(left)
-    return model
 
 
 @contextlib.contextmanager

@@ -8,16 +8,11 @@ from itertools import pairwise
 import cv2
 import numpy as np
 import pytest
-import rclpy
 from bag_of_frames import FRAME_ID, STEP, drive, picture, stamp, stamped, write_bag
 from bag_writing import TYPES, camera_info, image
 from camera_rig import TIMEOUT
-from densemtl_ros.replay_node import ReplayNode
-from rclpy.context import Context
-from rclpy.executors import SingleThreadedExecutor
-from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
-from rclpy.signals import SignalHandlerOptions
+from replay_stage import Stage
 from rosbags.rosbag2 import Reader
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
@@ -27,23 +22,11 @@ from densemtl_core.errors import InputError
 QOS = QoSProfile(depth=50)
 
 
-class Theatre:
-    """Replay nodes and an audience in one context."""
-
-    def __init__(self):
-        self.context = Context()
-        rclpy.init(context=self.context, signal_handler_options=SignalHandlerOptions.NO)
-        self.executor = SingleThreadedExecutor(context=self.context)
-        self.audience = rclpy.create_node("audience", context=self.context, namespace="/stage")
-        self.nodes = [self.audience]
-        self.executor.add_node(self.audience)
+class Theatre(Stage):
+    """A stage whose audience notes when each message came."""
 
     def play(self, source, **parameters):
-        overrides = [Parameter(k, value=v) for k, v in {"source": str(source), **parameters}.items()]
-        node = ReplayNode(context=self.context, namespace="/stage", parameter_overrides=overrides)
-        self.nodes.append(node)
-        self.executor.add_node(node)
-        return node
+        return super().play(source=str(source), **parameters)
 
     def hear(self, kind, topic, raw=False):
         heard = []
@@ -52,22 +35,10 @@ class Theatre:
         )
         return heard
 
-    def until(self, condition, what):
-        end = time.monotonic() + TIMEOUT
-        while not condition():
-            assert time.monotonic() < end, f"waited {TIMEOUT} s for: {what}"
-            self.executor.spin_once(timeout_sec=0.02)
-
-    def close(self):
-        self.executor.shutdown(timeout_sec=1.0)
-        for node in self.nodes:
-            node.destroy_node()
-        rclpy.try_shutdown(context=self.context)
-
 
 @pytest.fixture
 def theatre():
-    theatre = Theatre()
+    theatre = Theatre(TIMEOUT)
     yield theatre
     theatre.close()
 

@@ -74,9 +74,9 @@ def test_a_bundle_that_cannot_be_used_fails_configure_in_one_line_and_can_be_men
 
 
 def test_the_runtime_itself_refuses_a_missing_bundle(start_rig, tmp_path, capfd):
-    from densemtl_ros.perception_node import _runtime_predictor
+    from densemtl_ros.runtime_predictor import runtime_predictor
 
-    rig = start_rig(factory=_runtime_predictor, bundle=str(tmp_path / "no.bundle"))
+    rig = start_rig(factory=runtime_predictor, bundle=str(tmp_path / "no.bundle"))
     assert not rig.transition("configure")
     assert rig.state() == "unconfigured"
     err = capfd.readouterr().err
@@ -87,9 +87,9 @@ def test_the_runtime_itself_refuses_a_missing_bundle(start_rig, tmp_path, capfd)
 
 def test_with_a_public_key_the_shipped_bundle_is_refused_for_it_is_not_signed(start_rig, tmp_path, capfd):
     pytest.importorskip("cryptography")
-    from densemtl_ros.perception_node import _runtime_predictor
+    from densemtl_ros.runtime_predictor import runtime_predictor
 
-    rig = start_rig(factory=_runtime_predictor, bundle_public_key=str(tmp_path / "public.pem"))
+    rig = start_rig(factory=runtime_predictor, bundle_public_key=str(tmp_path / "public.pem"))
     assert not rig.transition("configure")
     assert rig.state() == "unconfigured"
     err = capfd.readouterr().err

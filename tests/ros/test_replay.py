@@ -12,15 +12,11 @@ from itertools import pairwise
 import cv2
 import numpy as np
 import pytest
-import rclpy
 from densemtl_ros.frame_sources import Frame
-from densemtl_ros.replay_node import ReplayNode, camera_info
+from densemtl_ros.replay_node import camera_info
 from densemtl_ros.transport import transport_environment
-from rclpy.context import Context
-from rclpy.executors import SingleThreadedExecutor
-from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rclpy.signals import SignalHandlerOptions
+from replay_stage import Stage
 from sensor_msgs.msg import CameraInfo, Image
 
 from densemtl_core.errors import InputError
@@ -39,25 +35,15 @@ def folder(tmp_path):
     return tmp_path
 
 
-class Theatre:
-    """Replay nodes and an audience in one context."""
+class Theatre(Stage):
+    """A stage whose audience keeps images and camera infos."""
 
     def __init__(self):
-        self.context = Context()
-        rclpy.init(context=self.context, signal_handler_options=SignalHandlerOptions.NO)
-        self.executor = SingleThreadedExecutor(context=self.context)
-        self.audience = rclpy.create_node("audience", context=self.context, namespace="/stage")
-        self.executor.add_node(self.audience)
-        self.nodes = [self.audience]
+        super().__init__(TIMEOUT)
         self.images, self.infos, self.times = [], [], []
 
     def play(self, folder, **parameters):
-        parameters = {"source": str(folder), "rate": 50.0, **parameters}
-        overrides = [Parameter(name, value=value) for name, value in parameters.items()]
-        node = ReplayNode(context=self.context, namespace="/stage", parameter_overrides=overrides)
-        self.executor.add_node(node)
-        self.nodes.append(node)
-        return node
+        return super().play(**{"source": str(folder), "rate": 50.0, **parameters})
 
     def watch(self, qos=RELIABLE):
         self.audience.create_subscription(Image, "image", self._on_image, qos)
@@ -66,18 +52,6 @@ class Theatre:
     def _on_image(self, message):
         self.images.append(message)
         self.times.append(time.monotonic())
-
-    def until(self, condition, what):
-        end = time.monotonic() + TIMEOUT
-        while not condition():
-            assert time.monotonic() < end, f"waited {TIMEOUT} s for: {what}"
-            self.executor.spin_once(timeout_sec=0.02)
-
-    def close(self):
-        self.executor.shutdown(timeout_sec=1.0)
-        for node in self.nodes:
-            node.destroy_node()
-        rclpy.try_shutdown(context=self.context)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from densemtl_ros.point_cloud import FIELDS, POINT_STEP, cloud_message, pack_points, pixel_rays
+from densemtl_ros.point_cloud import FIELDS, POINT_STEP, as_message, pack_points, pixel_rays
 
 K = [50.0, 0.0, 15.25, 0.0, 60.0, 10.5, 0.0, 0.0, 1.0]
 SKEWED = [50.0, 3.0, 15.25, 0.0, 60.0, 10.5, 0.0, 0.0, 1.0]
@@ -186,7 +186,7 @@ def test_the_message_tells_how_to_read_it(with_confidence, stride):
     given["depth"][3, 3] = np.nan
     header = Header(frame_id="camera_optical")
     header.stamp.sec = 7
-    message = cloud_message(header, k=K, stride=stride, **given)
+    message = as_message(header, pack_points(k=K, stride=stride, **given), FIELDS if with_confidence else FIELDS[:-1])
     assert message.header == header
     assert (message.height, message.width) == given["mask"][::stride, ::stride].shape
     assert message.point_step == POINT_STEP
@@ -216,7 +216,7 @@ def test_sensor_msgs_py_reads_the_points():
 
     given = frame()
     given["depth"][0, :5] = np.nan
-    message = cloud_message(Header(), k=K, **given)
+    message = as_message(Header(), pack_points(k=K, **given))
     cloud = reader.read_points(message, field_names=("x", "y", "z", "rgb", "class_id"), skip_nans=True)
     kept = np.isfinite(given["depth"])
     assert len(cloud) == kept.sum()

@@ -28,6 +28,7 @@ from densemtl_ros.bag_writer import STORAGES, BagWriter, offered_qos
 from densemtl_ros.error_text import one_line
 from densemtl_ros.image_codec import RejectedFrame
 from densemtl_ros.offline_frames import NODE, OfflineFrames, chosen_outputs
+from densemtl_ros.runtime_predictor import runtime_predictor
 
 __all__ = ["main"]
 
@@ -52,7 +53,7 @@ def main(arguments: Sequence[str] | None = None, predictor_factory: Callable[...
     signals = (signal.SIGINT, signal.SIGTERM)
     before = [signal.signal(number, lambda *_: stop.set()) for number in signals]
     try:
-        return _run(options, predictor_factory or _runtime_predictor, stop)
+        return _run(options, predictor_factory or runtime_predictor, stop)
     except InputError as error:
         print(f"bag: {error}", file=sys.stderr)
         return 2
@@ -82,12 +83,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 = the engine's own choice")
     parser.add_argument("--copy-input", action="store_true", help="also write the images and their camera_info")
     return parser
-
-
-def _runtime_predictor(bundle: str, **options: Any) -> Any:
-    from densemtl_core.runtime import Predictor, default_bundle
-
-    return Predictor(bundle or default_bundle(), **options)
 
 
 def _run(options: argparse.Namespace, predictor_factory: Callable[..., Any], stop: threading.Event) -> int:

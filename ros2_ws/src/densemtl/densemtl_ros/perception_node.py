@@ -29,6 +29,7 @@ from densemtl_ros.frame_slot import FrameSlot
 from densemtl_ros.frame_statistics import ERROR, OK, Limits, Report
 from densemtl_ros.node_process import run_node
 from densemtl_ros.parameter_server import declare_parameters
+from densemtl_ros.runtime_predictor import runtime_predictor
 from densemtl_ros.worker import Worker
 
 __all__ = ["PerceptionNode", "main"]
@@ -73,7 +74,7 @@ class PerceptionNode(LifecycleNode):
         self.exit_code: int | None = None
         self._rival_since: float | None = None
         self._rival_told = False
-        self._predictor_factory = predictor_factory or _runtime_predictor
+        self._predictor_factory = predictor_factory or runtime_predictor
         self._predictor: Any = None
         self._pipeline: FramePipeline | None = None
         self._worker: Worker[Camera, Frame] | None = None
@@ -294,12 +295,6 @@ class PerceptionNode(LifecycleNode):
             bundle = dict(report.values).get("bundle", "")
             statuses.append(to_status(report, f"{own}: {camera.status_name}", bundle))
         self._diagnostics.publish(to_message(statuses, self.get_clock().now().to_msg()))
-
-
-def _runtime_predictor(bundle: str, **options: Any) -> Any:
-    from densemtl_core.runtime import Predictor, default_bundle
-
-    return Predictor(bundle or default_bundle(), **options)
 
 
 def main(args: Sequence[str] | None = None, predictor_factory: PredictorFactory | None = None) -> int:

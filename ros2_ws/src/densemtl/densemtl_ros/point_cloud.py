@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FIELDS", "POINT_STEP", "as_message", "cloud_message", "pack_points", "pixel_rays"]
+__all__ = ["FIELDS", "POINT_STEP", "as_message", "pack_points", "pixel_rays"]
 
 POINT_STEP = 20
 """Bytes a point."""
@@ -124,38 +124,14 @@ def pack_points(
     return np.asarray(words).view("<u4").reshape(*depth.shape, POINT_STEP // 4)
 
 
-def cloud_message(
-    header: Any,
-    depth: NDArray[np.float32],
-    k: Sequence[float],
-    rgb: NDArray[np.uint8],
-    mask: NDArray[np.uint8],
-    confidence: NDArray[np.uint8] | None = None,
-    stride: int = 1,
-) -> Any:
-    """Make the point cloud of one frame.
+def as_message(header: Any, words: NDArray[np.uint32], fields: Sequence[tuple[str, int, int]] = FIELDS) -> Any:
+    """Make a `sensor_msgs/PointCloud2`, organised like the mask, with points that are NaN.
 
     Args:
         header: of the input image, so that cloud and images pair exactly; its frame must be the optical one.
-        depth: as for `pack_points`, like all that follows.
-        k: camera matrix of the depth image.
-        rgb: camera image.
-        mask: class ids.
-        confidence: probability x 255; None leaves the field out.
-        stride: 1 = every pixel, 2 = every second row and column, and so on.
-
-    Returns:
-        `sensor_msgs/PointCloud2`, organised like ``mask[::stride, ::stride]``, with points that are NaN.
-
-    Raises:
-        ValueError: as for `pack_points`.
+        words: of `pack_points`.
+        fields: what readers are told of; without the last one where the confidence is not known.
     """
-    words = pack_points(depth, k, rgb, mask, confidence, stride)
-    return as_message(header, words, FIELDS if confidence is not None else FIELDS[:-1])
-
-
-def as_message(header: Any, words: NDArray[np.uint32], fields: Sequence[tuple[str, int, int]] = FIELDS) -> Any:
-    """Make a `sensor_msgs/PointCloud2` of what `pack_points` laid out."""
     from sensor_msgs.msg import PointCloud2, PointField  # here, so that the arithmetic works where ROS is not installed
 
     message = PointCloud2()

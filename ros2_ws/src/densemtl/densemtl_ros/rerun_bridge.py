@@ -29,6 +29,7 @@ from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import CameraInfo, Image
 
 from densemtl_core.errors import InputError
+from densemtl_ros.camera_input import stamp_nanoseconds
 from densemtl_ros.image_codec import RejectedFrame, check_image, decode_image
 from densemtl_ros.label_info import label_type
 from densemtl_ros.viewer_legend import read_labels
@@ -111,7 +112,7 @@ class RerunBridge(Node):
             self.get_logger().info(f"nobody publishes {', '.join(silent)}" if silent else "every topic has a publisher")
 
     def _put(self, log: Any, name: str, stream: str, read: Callable[[Any], Any], message: Image) -> None:
-        stamp = _nanoseconds(message)
+        stamp = stamp_nanoseconds(message)
         # By its stamp alone, so that all streams choose the same frames whatever order they arrive in.
         slot = int(stamp * self._rate // 1e9) if self._rate > 0 else stamp
         if self._newest.get((name, stream)) == slot:
@@ -125,7 +126,7 @@ class RerunBridge(Node):
         self.logged += 1
 
     def _put_info(self, log: Any, message: CameraInfo) -> None:
-        log.put_intrinsics(_nanoseconds(message), message.k, (message.height, message.width))
+        log.put_intrinsics(stamp_nanoseconds(message), message.k, (message.height, message.width))
 
     def _put_labels(self, log: Any, message: Any) -> None:
         try:
@@ -137,10 +138,6 @@ class RerunBridge(Node):
 def _camera_image(message: Image) -> Any:
     check_image(message, _MAX_PIXELS)
     return decode_image(message)
-
-
-def _nanoseconds(message: Any) -> int:
-    return int(message.header.stamp.sec) * 1_000_000_000 + int(message.header.stamp.nanosec)
 
 
 def main(args: Sequence[str] | None = None) -> int:
