@@ -22,6 +22,17 @@ from densemtl_core.models.densemtl import DenseMTL
 from densemtl_core.models.edge import EdgeDecoder, EdgeExchange, EdgePyramid
 from densemtl_core.models.encoder import Encoder
 from densemtl_core.models.exchange import CrossTaskExchange
+from densemtl_core.models.exchange_variants import (
+    CoarseEdgeDecoder,
+    DepthwiseExchange,
+    GatedSharedExchange,
+    LowRankExchange,
+    MultiHeadExchange,
+    PooledKeysExchange,
+    PoolExchange,
+    SilentExchange,
+    TokenPoolExchange,
+)
 from densemtl_core.tasks import Task, make_tasks
 
 __all__ = ["PRESETS", "Preset", "build_model"]
@@ -121,6 +132,22 @@ PRESETS: Mapping[str, Preset] = {
     ),
     "xtam_fine_edge_s": _edge_s(
         "densemtl_edge_s with the published exchange and its attention at 1/8", partial(CrossTaskExchange, downscale=1)
+    ),
+    # What else was tried (docs/exchange.md).
+    "heads_edge_s": _edge_s("shared projections, four heads", MultiHeadExchange),
+    "lowrank_edge_s": _edge_s("shared projections, 16 channels of attention", LowRankExchange),
+    "pooledkeys_edge_s": _edge_s("shared projections, a quarter of the keys", PooledKeysExchange),
+    "silent_edge_s": _edge_s("shared projections, no attention", SilentExchange),
+    "sharedgate_edge_s": _edge_s("PAD-Net's gate once a source, fused", GatedSharedExchange),
+    "depthwise_edge_s": _edge_s("the published exchange with depthwise convolutions", DepthwiseExchange),
+    "pool_edge_s": _edge_s("a pool that all tasks write to and read from", PoolExchange),
+    "tokenpool_edge_s": _edge_s("a pool, and 32 tokens that all tasks share", TokenPoolExchange),
+    "quarter_edge_s": _edge_s(
+        "shared projections at 1/4, attention at 1/32", partial(EdgeExchange, downscale=8), ThreeWaysEdgeDecoder
+    ),
+    "quarterpool_edge_s": _edge_s("the pool at 1/4", PoolExchange, ThreeWaysEdgeDecoder),
+    "sixteenth_edge_s": _edge_s(
+        "shared projections at 1/16, attention at 1/32", partial(EdgeExchange, downscale=2), CoarseEdgeDecoder
     ),
 }
 
