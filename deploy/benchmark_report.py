@@ -8,7 +8,7 @@ from typing import Any
 
 from deploy.comparison import STAGES, Row
 
-__all__ = ["Report", "cores_and_threads"]
+__all__ = ["Report", "aligned", "cores_and_threads", "header_lines"]
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,8 @@ class Report:
 
     def markdown(self) -> str:
         """Header, tables, and how to read them."""
-        told = self.conditions
-        versions = ", ".join(f"{name} {version}" for name, version in told["versions"].items())
         header = [
-            f"{told['date']}: `{self.command}`",
-            f"{told['system']}; {versions}",
-            f"CPU {told['cpu']}; {cores_and_threads(told)}; load average {told['load_average']} before",
+            *header_lines(self.conditions, self.command),
             f"camera {self.camera[0]}x{self.camera[1]}; {self.runs} frames each, in turns, after {self.warm_up} others",
         ]
         reading = (
@@ -67,6 +63,17 @@ class Report:
             "unit": "ms",
             "rows": [_fields(row) for row in self.rows],
         }
+
+
+def header_lines(conditions: Mapping[str, Any], command: str) -> list[str]:
+    """When, by which command, and on which machine; ``conditions`` of `deploy.conditions.conditions`."""
+    versions = ", ".join(f"{name} {version}" for name, version in conditions["versions"].items())
+    load = conditions["load_average"]
+    return [
+        f"{conditions['date']}: `{command}`",
+        f"{conditions['system']}; {versions}",
+        f"CPU {conditions['cpu']}; {cores_and_threads(conditions)}; load average {load} before",
+    ]
 
 
 def cores_and_threads(conditions: Mapping[str, Any]) -> str:
@@ -110,7 +117,7 @@ def table(rows: Sequence[Row]) -> str:
     )
     where = ("p50 / p90 / p99 ms", *STAGES)
     stages = [(row.engine.name, *(_three(row.stages.get(stage, {})) for stage in STAGES)) for row in rows]
-    return f"{_aligned([head, *map(_summary, rows)])}\n\n{_aligned([where, *stages])}"
+    return f"{aligned([head, *map(_summary, rows)])}\n\n{aligned([where, *stages])}"
 
 
 def _summary(row: Row) -> tuple[str, ...]:
@@ -132,7 +139,8 @@ def _three(values: Mapping[str, float]) -> str:
     return " / ".join(f"{value:.1f}" for value in values.values()) or "-"
 
 
-def _aligned(lines: Sequence[Sequence[str]]) -> str:
+def aligned(lines: Sequence[Sequence[str]]) -> str:
+    """A Markdown table, its heading first, whose columns stand below one another as plain text too."""
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     ruler = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
     padded = [

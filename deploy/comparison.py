@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from deploy.latency import percentiles
 from deploy.loaded_engine import LoadedEngine
 
-__all__ = ["STAGES", "Row", "compare", "ratio"]
+__all__ = ["STAGES", "Row", "compare", "ratio", "spread"]
 
 STAGES = ("preprocess", "infer", "postprocess", "total")
 SPREAD = (10, 50, 90)
@@ -47,8 +48,12 @@ def ratio(seconds: Sequence[float], reference: Sequence[float]) -> dict[str, flo
     Returns:
         ``{"p10": ..., "p50": ..., "p90": ...}``: 80 % of the turns lie between the outer two.
     """
-    turns = np.asarray(seconds, np.float64) / np.asarray(reference, np.float64)
-    return {f"p{p}": round(float(np.percentile(turns, p)), 4) for p in SPREAD}
+    return spread(np.asarray(seconds, np.float64) / np.asarray(reference, np.float64))
+
+
+def spread(values: ArrayLike) -> dict[str, float]:
+    """``{"p10": ..., "p50": ..., "p90": ...}`` of some numbers."""
+    return {f"p{p}": round(float(np.percentile(np.asarray(values, np.float64), p)), 4) for p in SPREAD}
 
 
 def compare(engines: Sequence[LoadedEngine], times: Times) -> list[Row]:

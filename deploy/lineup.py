@@ -14,7 +14,7 @@ from deploy.foreign_graph import ForeignGraph
 from deploy.loaded_engine import LoadedEngine, load_engines, with_memory
 from deploy.untrained import untrained_bundles
 
-__all__ = ["Wanted", "distinct", "line_up"]
+__all__ = ["Wanted", "distinct", "line_up", "load_untrained"]
 
 
 @dataclass(frozen=True)
@@ -63,12 +63,8 @@ def line_up(
         engines, left_out = engines + loaded, left_out + failed
     for preset, size in dict.fromkeys((preset, size) for preset in wanted.presets for size in wanted.sizes):
         made = untrained_bundles(preset, size, wanted.precisions, folder, lambda line: print(line, file=sys.stderr))
-        for precision, path in made:
-            backends = wanted.backends or ("onnx", "openvino", "eager")
-            # eager has no INT8: it would be the same row again
-            chosen = [name for name in backends if precision == "fp32" or name != "eager"]
-            loaded, failed = load_engines(path, chosen, wanted.threads, random_weights=True)
-            engines, left_out = engines + loaded, left_out + failed
+        loaded, failed = load_untrained(made, wanted.backends or ("onnx", "openvino", "eager"), wanted.threads)
+        engines, left_out = engines + loaded, left_out + failed
     lacking = [name for name in wanted.backends if all(engine.backend != name for engine in engines)]
     if lacking or not engines:
         reasons = [line for line in left_out if not lacking or any(f" {name}: " in line for name in lacking)]
@@ -77,6 +73,29 @@ def line_up(
     if wanted.against:
         engines.append(_foreign(wanted.against, engines[0], camera, wanted.threads))
     return distinct(engines), left_out, camera
+
+
+def load_untrained(
+    made: Sequence[tuple[str, Path]], backends: Sequence[str], threads: int | None
+) -> tuple[list[LoadedEngine], list[str]]:
+    """Load what `deploy.untrained.untrained_bundles` made.
+
+    Args:
+        made: precision and bundle of each.
+        backends: by name, in the order wanted.
+        threads: CPU threads, None for each engine's own choice.
+
+    Returns:
+        The engines, and a line for each that was left out.
+    """
+    engines: list[LoadedEngine] = []
+    left_out: list[str] = []
+    for precision, path in made:
+        # eager has no INT8: it would be the same row again
+        chosen = [name for name in backends if precision == "fp32" or name != "eager"]
+        loaded, failed = load_engines(path, chosen, threads, random_weights=True)
+        engines, left_out = engines + loaded, left_out + failed
+    return engines, left_out
 
 
 def distinct(engines: Sequence[LoadedEngine]) -> list[LoadedEngine]:

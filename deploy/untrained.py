@@ -10,6 +10,7 @@ from densemtl_core.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
     from densemtl_core.models import DenseMTL, ModelDescription
+    from deploy.bundling import Contents
 
 __all__ = ["untrained_bundles", "untrained_network"]
 
@@ -69,9 +70,7 @@ def untrained_bundles(
         InputError: unknown preset, or a library of the compiler is missing.
     """
     try:
-        from densemtl_core.runtime import EngineInfo
-        from deploy.bundling import Contents, package
-        from deploy.calibration import calibration_set
+        from deploy.bundling import package
         from deploy.compilation import Compilation
     except ImportError as error:
         raise InputError(
@@ -80,17 +79,28 @@ def untrained_bundles(
         ) from None
     model, description = untrained_network(preset, size)
     tell(f"compiling {preset} {size[0]}x{size[1]} {' and '.join(precisions)} with RANDOM weights ...")
-    precision = "int8" if "int8" in precisions else "fp32"
-    calibration = calibration_set(None, size, count=CALIBRATION_FRAMES) if precision == "int8" else None
     # the graph is the same for both CPU engines; compiled for this one, the bundle names it for both
-    contents = Compilation(model, description, "openvino", precision, calibration).run().contents
-    # INT8 is made of the graph at fp32 and comes with it: exporting takes longest, and once is enough
-    plain = EngineInfo("model.onnx", "fp32")
-    exported = Contents({"model.onnx": contents.files["model.onnx"]}, {"onnx": plain, "openvino": plain})
+    exported = Compilation(model, description, "openvino", "fp32").run().contents
     bundles = []
     for name in precisions:
+        contents = _int8(exported, size) if name == "int8" else exported
         out = folder / name / f"{preset}_{size[0]}x{size[1]}.bundle"
         out.parent.mkdir(exist_ok=True)
-        package(model, description, out, contents=contents if name == "int8" else exported)
+        package(model, description, out, contents=contents)
         bundles.append((name, out))
     return bundles
+
+
+def _int8(exported: Contents, size: tuple[int, int]) -> Contents:
+    """INT8 of a graph at fp32 for the CPU engines: exporting takes long, and once is enough. TensorRT's file is not made."""
+    import onnx
+
+    from densemtl_core.runtime import EngineInfo
+    from deploy.bundling import Contents
+    from deploy.calibration import calibration_set
+    from deploy.quantize import int8_for_cpu
+
+    frames = calibration_set(None, size, count=CALIBRATION_FRAMES).frames
+    quantised = int8_for_cpu(onnx.load_model_from_string(exported.files["model.onnx"]), frames)
+    engine = EngineInfo("model.int8-cpu.onnx", "int8")
+    return Contents({engine.file: quantised.SerializeToString()}, {"onnx": engine, "openvino": engine}, "int8")
