@@ -82,7 +82,7 @@ def start_node() -> Iterator[Callable[..., subprocess.Popen[str]]]:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
-                env=os.environ | {"PYTHONUNBUFFERED": "1", "PYTHONPATH": path},
+                env=os.environ | {"PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1", "PYTHONPATH": path},
                 start_new_session=True,
             )
         )

@@ -288,7 +288,8 @@ def test_only_this_computer_is_served_unless_told_otherwise(start_node):
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.2", port)) == 0
     process.send_signal(signal.SIGINT)
-    assert process.wait(20) == 0
+    output, _ = process.communicate(timeout=20)
+    assert process.returncode == 0, output
 
 
 @pytest.mark.parametrize(

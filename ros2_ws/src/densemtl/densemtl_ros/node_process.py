@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import gc
+import os
 import signal
 import sys
 import threading
@@ -17,7 +20,7 @@ from densemtl_core.errors import InputError
 from densemtl_ros.error_text import one_line
 from densemtl_ros.shared_memory import remove_abandoned
 
-__all__ = ["run_node"]
+__all__ = ["close_ros", "end_after", "run_node"]
 
 N = TypeVar("N", bound=Any)
 
@@ -56,15 +59,53 @@ def run_node(make: Callable[[], N], attend: Callable[[N, Callable[[], bool]], in
     try:
         node = make()
         executor.add_node(node)
-        return attend(node, serve)
+        code = attend(node, serve)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        code = 2
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not cut the clean-up short
+        close_ros(executor, node)
+    # A node that is part of a cycle, as one with callbacks of its own is, would stay, and with it what listens for it.
+    node = None
+    gc.collect()
+    if args is None:
+        end_after(code)
+    return code
+
+
+def close_ros(executor: SingleThreadedExecutor | None, node: Any) -> None:
+    """End what serves a node, the node, and ROS in this process; signals are not heard any more.
+
+    Args:
+        executor: None where there is none yet.
+        node: None where there is none yet.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not cut the clean-up short
+    if executor is not None:
         executor.shutdown(timeout_sec=2.0)
-        if node is not None:
-            node.destroy_node()
-        with contextlib.suppress(Exception):
-            rclpy.try_shutdown()
+    if node is not None:
+        node.destroy_node()
+    with contextlib.suppress(Exception):
+        rclpy.try_shutdown()
+
+
+def end_after(code: int) -> None:
+    """Have this process end once Python has cleaned up, before the destructors of its libraries run.
+
+    Fast DDS keeps a thread for its shared memory until those destructors, and some runs in a thousand crash in them:
+    signal 11 from a program that had done everything it was to do, which a supervisor takes for a fault.
+
+    Args:
+        code: of the process.
+    """
+
+    def end() -> None:
+        atexit.unregister(end)
+        atexit._run_exitfuncs()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(Exception):
+                stream.flush()
+        os._exit(code)
+
+    atexit.register(end)

@@ -29,6 +29,7 @@ from densemtl_core.errors import InputError
 from densemtl_ros.bag_writer import STORAGES, BagWriter, offered_qos
 from densemtl_ros.error_text import one_line
 from densemtl_ros.message_types import describe_to_bags, message_class
+from densemtl_ros.node_process import close_ros, end_after
 
 __all__ = ["Recorder", "main"]
 
@@ -150,7 +151,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         Exit status.
     """
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    code = _record(list(sys.argv[1:] if arguments is None else arguments))
+    if arguments is None:
+        end_after(code)
+    return code
+
+
+def _record(given: list[str]) -> int:
     ours = given[: given.index("--ros-args")] if "--ros-args" in given else given
     options = _parser().parse_args(ours)
     stop = threading.Event()
@@ -199,12 +206,7 @@ def _run(options: argparse.Namespace, ros_arguments: list[str], stop: threading.
         except (OSError, sqlite3.Error) as error:
             return _cut_short(writer, error)
         finally:
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not cut the bag short
-            executor.shutdown(timeout_sec=2.0)
-            if node is not None:
-                node.destroy_node()
-            rclpy.try_shutdown()
+            close_ros(executor, node)
         if not writer.count:
             print(f"record: no message arrived on {', '.join(node.counts)}: no bag", file=sys.stderr)
             return 1

@@ -7,7 +7,6 @@ viewer, and connects to nothing but the address it is given.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import shutil
 import signal
 import socket
@@ -32,6 +31,7 @@ from densemtl_core.errors import InputError
 from densemtl_ros.camera_input import stamp_nanoseconds
 from densemtl_ros.image_codec import RejectedFrame, check_image, decode_image
 from densemtl_ros.label_info import label_type
+from densemtl_ros.node_process import close_ros, end_after
 from densemtl_ros.viewer_legend import read_labels
 from densemtl_ros.viewer_pictures import view_image
 
@@ -150,7 +150,13 @@ def main(args: Sequence[str] | None = None) -> int:
         The process's exit code: 0 after SIGINT or SIGTERM, 1 when the disk is full, 2 for arguments that cannot be
         used.
     """
-    command = list(sys.argv[1:] if args is None else args)
+    code = _bridge(list(sys.argv[1:] if args is None else args))
+    if args is None:
+        end_after(code)
+    return code
+
+
+def _bridge(command: list[str]) -> int:
     try:
         own = remove_ros_args(["", *command])[1:]
     except Exception as error:  # an argument that ROS does not know; the type differs between distributions
@@ -200,16 +206,9 @@ def main(args: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not cut the file short
-        if executor is not None:
-            executor.shutdown(timeout_sec=2.0)
-        if node is not None:
-            node.destroy_node()
+        close_ros(executor, node)
         if recording is not None:
             recording.disconnect()  # writes what is left
-        with contextlib.suppress(Exception):
-            rclpy.try_shutdown()
 
 
 def _parser() -> argparse.ArgumentParser:
