@@ -18,6 +18,7 @@ from densemtl_core.models.exchange import CrossTaskAttention, CrossTaskExchange
 
 __all__ = [
     "CoarseEdgeDecoder",
+    "DensePoolExchange",
     "DepthwiseExchange",
     "GatedSharedExchange",
     "LowRankExchange",
@@ -187,6 +188,18 @@ class PoolExchange(nn.Module):
                 others = others * torch.sigmoid(self.choose[t](features[t]))
             mixed[t] = features[t] + self.read[t](others)
         return mixed
+
+
+class DensePoolExchange(PoolExchange):
+    """`PoolExchange` whose writers gate as PAD-Net does: by a 3x3 convolution of all channels."""
+
+    def __init__(self, tasks: Iterable[str], channels: int) -> None:
+        super().__init__(tasks, channels)
+        for task in self.tasks:
+            parts: nn.ModuleDict = self.write[task]  # type: ignore[assignment]
+            parts["extract"] = nn.Identity()
+            parts["gate"] = nn.Conv2d(channels, 2 * channels, 3, padding=1)
+            parts["into"] = nn.Conv2d(channels, channels, 1, bias=False)
 
 
 class TokenPoolExchange(PoolExchange):

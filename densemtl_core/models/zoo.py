@@ -24,6 +24,7 @@ from densemtl_core.models.encoder import Encoder
 from densemtl_core.models.exchange import CrossTaskExchange
 from densemtl_core.models.exchange_variants import (
     CoarseEdgeDecoder,
+    DensePoolExchange,
     DepthwiseExchange,
     GatedSharedExchange,
     LowRankExchange,
@@ -80,15 +81,18 @@ def _published(
     )
 
 
-def _edge_s(
+def _edge(
     text: str,
     make_exchange: Callable[[Sequence[str], int], nn.Module] | None,
     make_decoder: Callable[..., TaskDecoder] = EdgeDecoder,
+    backbone: str = "mobilenetv2_100",
+    width: int = 64,
+    decoder_width: int = 48,
 ) -> Preset:
-    """In the frame of the small edge network."""
+    """In the frame of the edge networks; the small one's sizes by default."""
     return Preset(
-        make_encoder=partial(EdgePyramid, "mobilenetv2_100", width=64),
-        make_decoder=partial(make_decoder, width=48),
+        make_encoder=partial(EdgePyramid, backbone, width=width),
+        make_decoder=partial(make_decoder, width=decoder_width),
         make_exchange=make_exchange,
         mean=IMAGENET_MEAN,
         std=IMAGENET_STD,
@@ -107,8 +111,22 @@ PRESETS: Mapping[str, Preset] = {
         )
         for short, backbone in _RESNETS.items()
     },
-    "densemtl_edge_s": _edge_s(
+    "densemtl_edge_s": _edge(
         "MobileNetV2, narrow decoders, exchange at 1/8, attention at 1/32", partial(EdgeExchange, downscale=4)
+    ),
+    "densemtl_edge_m": _edge(
+        "MobileNetV4 medium, exchange through a pool at 1/8",
+        PoolExchange,
+        backbone="mobilenetv4_conv_medium",
+        width=128,
+        decoder_width=64,
+    ),
+    "densemtl_edge_l": _edge(
+        "MobileNetV4 large, exchange through a pool at 1/8",
+        PoolExchange,
+        backbone="mobilenetv4_conv_large",
+        width=128,
+        decoder_width=96,
     ),
     # What they are compared with (docs/compare.md).
     **{
@@ -123,30 +141,31 @@ PRESETS: Mapping[str, Preset] = {
         f"threeways_{short}": _published(backbone, "3-ways PAD-Net: gating at 1/4", ThreeWaysDecoder, GatingExchange)
         for short, backbone in _RESNETS.items()
     },
-    "mtl_edge_s": _edge_s("densemtl_edge_s without exchange; one task = single-task", None),
-    "padnet_edge_s": _edge_s("densemtl_edge_s with PAD-Net's gating at 1/8", GatingExchange),
-    "threeways_edge_s": _edge_s("densemtl_edge_s with gating at 1/4, as 3-ways", GatingExchange, ThreeWaysEdgeDecoder),
-    "xtam_edge_s": _edge_s(
+    "mtl_edge_s": _edge("densemtl_edge_s without exchange; one task = single-task", None),
+    "padnet_edge_s": _edge("densemtl_edge_s with PAD-Net's gating at 1/8", GatingExchange),
+    "threeways_edge_s": _edge("densemtl_edge_s with gating at 1/4, as 3-ways", GatingExchange, ThreeWaysEdgeDecoder),
+    "xtam_edge_s": _edge(
         "densemtl_edge_s with the published exchange at 1/8, attention at 1/32",
         partial(CrossTaskExchange, downscale=4),
     ),
-    "xtam_fine_edge_s": _edge_s(
+    "xtam_fine_edge_s": _edge(
         "densemtl_edge_s with the published exchange and its attention at 1/8", partial(CrossTaskExchange, downscale=1)
     ),
     # What else was tried (docs/exchange.md).
-    "heads_edge_s": _edge_s("shared projections, four heads", MultiHeadExchange),
-    "lowrank_edge_s": _edge_s("shared projections, 16 channels of attention", LowRankExchange),
-    "pooledkeys_edge_s": _edge_s("shared projections, a quarter of the keys", PooledKeysExchange),
-    "silent_edge_s": _edge_s("shared projections, no attention", SilentExchange),
-    "sharedgate_edge_s": _edge_s("PAD-Net's gate once a source, fused", GatedSharedExchange),
-    "depthwise_edge_s": _edge_s("the published exchange with depthwise convolutions", DepthwiseExchange),
-    "pool_edge_s": _edge_s("a pool that all tasks write to and read from", PoolExchange),
-    "tokenpool_edge_s": _edge_s("a pool, and 32 tokens that all tasks share", TokenPoolExchange),
-    "quarter_edge_s": _edge_s(
+    "heads_edge_s": _edge("shared projections, four heads", MultiHeadExchange),
+    "lowrank_edge_s": _edge("shared projections, 16 channels of attention", LowRankExchange),
+    "pooledkeys_edge_s": _edge("shared projections, a quarter of the keys", PooledKeysExchange),
+    "silent_edge_s": _edge("shared projections, no attention", SilentExchange),
+    "sharedgate_edge_s": _edge("PAD-Net's gate once a source, fused", GatedSharedExchange),
+    "depthwise_edge_s": _edge("the published exchange with depthwise convolutions", DepthwiseExchange),
+    "pool_edge_s": _edge("a pool that all tasks write to and read from", PoolExchange),
+    "densepool_edge_s": _edge("the pool, with PAD-Net's gates", DensePoolExchange),
+    "tokenpool_edge_s": _edge("a pool, and 32 tokens that all tasks share", TokenPoolExchange),
+    "quarter_edge_s": _edge(
         "shared projections at 1/4, attention at 1/32", partial(EdgeExchange, downscale=8), ThreeWaysEdgeDecoder
     ),
-    "quarterpool_edge_s": _edge_s("the pool at 1/4", PoolExchange, ThreeWaysEdgeDecoder),
-    "sixteenth_edge_s": _edge_s(
+    "quarterpool_edge_s": _edge("the pool at 1/4", PoolExchange, ThreeWaysEdgeDecoder),
+    "sixteenth_edge_s": _edge(
         "shared projections at 1/16, attention at 1/32", partial(EdgeExchange, downscale=2), CoarseEdgeDecoder
     ),
 }

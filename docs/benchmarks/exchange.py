@@ -1,0 +1,139 @@
+"""What exchanges cost: the exchange alone, in the frame of `densemtl_edge_s`, for four tasks and for two to eight.
+
+    OMP_WAIT_POLICY=PASSIVE python docs/benchmarks/exchange.py                 # writes docs/benchmarks/exchange.json
+    python docs/benchmarks/exchange.py --presets densemtl_edge_s,xtam_edge_s --out /tmp/exchange.json
+
+GFLOP (multiply and add counted apart) are of 512x1024 and exact: they come from shapes alone. Milliseconds and memory
+are of 256x512; every exchange of a table is timed in turns in one process, and only ratios within a table mean
+something. A growth exponent is the slope of log cost over log T, T = 2..8, by least squares: 1 linear, 2 quadratic.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from network import extra_peak
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from densemtl_core.models import PRESETS, build_model
+from densemtl_core.tasks import DepthTask
+
+COUNTED, TIMED = (512, 1024), (256, 512)
+MANY = tuple(range(2, 9))
+PUBLISHED = "densemtl_r101"
+
+
+def shapes(preset: str, tasks: int, size: tuple[int, int]) -> tuple[nn.Module, list[tuple[int, ...]], float]:
+    """A preset's exchange without weights, the shapes of its features, and its GFLOP a frame."""
+    seen: list[tuple[int, ...]] = []
+    with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model = build_model(preset, [DepthTask(name=f"task{i}") for i in range(tasks)]).eval()
+        model.mean, model.std = model.mean.to("meta"), model.std.to("meta")
+        exchange = model.exchange
+        assert exchange is not None  # noqa: S101
+        exchange.register_forward_pre_hook(lambda _, given: seen.extend(tuple(x.shape) for x in given[0].values()))
+        model(torch.empty(1, 3, *size))
+    flop = sum(counter.get_flop_counts()["DenseMTL.exchange"].values())
+    return exchange, seen, flop / 1e9
+
+
+def ready(preset: str, tasks: int) -> tuple[Callable[[], object], float]:
+    """A call of the exchange with random weights and features at `TIMED`, and its parameters in millions."""
+    _, seen, _ = shapes(preset, tasks, TIMED)
+    make = PRESETS[preset].make_exchange
+    assert make is not None  # noqa: S101
+    exchange = make([f"task{i}" for i in range(tasks)], seen[0][1]).eval()
+    features: dict[str, Tensor] = {f"task{i}": torch.randn(shape) for i, shape in enumerate(seen)}
+    return lambda: exchange(features), sum(p.numel() for p in exchange.parameters()) / 1e6
+
+
+def in_turns(calls: Sequence[Callable[[], object]], repeats: int) -> list[dict[str, float]]:
+    """Milliseconds of each call, taken in turns after one that does not count."""
+    spent: list[list[float]] = [[] for _ in calls]
+    for turn in range(repeats + 1):
+        for call, times in zip(calls, spent, strict=True):
+            start = time.perf_counter()
+            call()
+            if turn:
+                times.append(1e3 * (time.perf_counter() - start))
+    tenths = [statistics.quantiles(times, n=10) for times in spent]
+    return [
+        {"p50": round(statistics.median(times), 3), "p10": round(t[0], 3), "p90": round(t[-1], 3)}
+        for times, t in zip(spent, tenths, strict=True)
+    ]
+
+
+def exponent(tasks: Sequence[int], costs: Sequence[float]) -> float:
+    """Slope of log cost over log T, by least squares."""
+    x, y = [math.log(t) for t in tasks], [math.log(c) for c in costs]
+    mx, my = statistics.mean(x), statistics.mean(y)
+    return sum((a - mx) * (b - my) for a, b in zip(x, y, strict=True)) / sum((a - mx) ** 2 for a in x)
+
+
+def row(preset: str, tasks: int) -> dict[str, object]:
+    """What needs no clock."""
+    call, parameters = ready(preset, tasks)
+    call()
+    return {
+        "preset": preset,
+        "tasks": tasks,
+        "gflop": round(shapes(preset, tasks, COUNTED)[2], 3),
+        "parameters_M": round(parameters, 3),
+        "extra_peak_MiB": round(extra_peak(call), 1),
+    }
+
+
+def main() -> None:
+    """Measure and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    default = [name for name in PRESETS if name.endswith("_edge_s") and PRESETS[name].make_exchange]
+    parser.add_argument("--presets", default=",".join(default), help="default: the edge frame's that exchange")
+    parser.add_argument("--repeats", type=int, default=30)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_name("exchange.json"))
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    presets = given.presets.split(",")
+    with torch.inference_mode():
+        four = [row(preset, 4) for preset in presets]
+        for entry, ms in zip(four, in_turns([ready(preset, 4)[0] for preset in presets], given.repeats), strict=True):
+            entry["ms"] = ms
+        many = {}
+        for preset in presets:
+            rows = [row(preset, tasks) for tasks in MANY]
+            for entry, ms in zip(rows, in_turns([ready(preset, t)[0] for t in MANY], given.repeats), strict=True):
+                entry["ms"] = ms
+            many[preset] = {
+                "rows": rows,
+                "exponent_gflop": round(exponent(MANY, [r["gflop"] for r in rows]), 2),  # type: ignore[misc]
+                "exponent_ms": round(exponent(MANY, [r["ms"]["p50"] for r in rows]), 2),  # type: ignore[index]
+                "gflop_8_over_4": round(rows[6]["gflop"] / rows[2]["gflop"], 2),  # type: ignore[operator]
+            }
+    published = {t: round(shapes(PUBLISHED, t, COUNTED)[2], 1) for t in MANY}
+    report = {
+        "command": f"OMP_WAIT_POLICY=PASSIVE python docs/benchmarks/exchange.py --repeats {given.repeats}",
+        "threads": given.threads,
+        "torch": torch.__version__,
+        "four_tasks": four,
+        "many_tasks": many,
+        "published_at_half": {
+            "preset": PUBLISHED,
+            "gflop": published,
+            "exponent_gflop": round(exponent(MANY, list(published.values())), 2),
+            "gflop_8_over_4": round(published[8] / published[4], 2),
+        },
+    }
+    given.out.write_text(json.dumps(report, indent=1) + "\n")
+    print(given.out)
+
+
+if __name__ == "__main__":
+    main()
