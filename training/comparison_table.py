@@ -81,7 +81,9 @@ def set_delta(rows: Sequence[dict[str, Any]], baseline: str) -> None:
     """Give every row its ``delta``: ``mean``, ``std`` and ``values`` by seed, in percent.
 
     Each seed of a method is measured against the baseline's mean over its seeds, so that the mean of the deltas is the
-    delta of the means. It stays empty where the baseline, or a task, has no score.
+    delta of the means. Beside it, ``paired_delta``: each seed against the baseline of the same seed, which began with
+    the same weights and saw the same samples in the same order, so that what a seed does to both is left out, and rows
+    of different seeds may be compared. They stay empty where the baseline, or a task, has no score.
 
     Args:
         rows: of `method_row`; changed.
@@ -92,12 +94,15 @@ def set_delta(rows: Sequence[dict[str, Any]], baseline: str) -> None:
     comparable = bool(means) and all(means.values())  # neither missing nor zero
     for row in rows:
         higher = {task: entry["higher_is_better"] for task, entry in row["tasks"].items()}
-        deltas = {}
+        deltas, paired = {}, {}
         for seed in row["seeds"] if comparable else ():
             scores = {task: entry["values"].get(str(seed)) for task, entry in row["tasks"].items()}
             if None not in scores.values():
                 deltas[seed] = relative_gain(scores, means, higher)
-        row["delta"] = _statistics(deltas)
+                same = {task: entry["values"].get(str(seed)) for task, entry in reference.items()}
+                if all(same.values()):
+                    paired[seed] = relative_gain(scores, same, higher)
+        row["delta"], row["paired_delta"] = _statistics(deltas), _statistics(paired)
 
 
 def cells(rows: Sequence[Mapping[str, Any]], judges: Mapping[str, Score]) -> list[list[str]]:

@@ -55,6 +55,9 @@ def test_delta_by_hand():
     assert rows[1]["delta"]["mean"] == pytest.approx(8.75)
     assert rows[0]["delta"]["mean"] == pytest.approx(0.0)
     assert rows[0]["delta"]["std"] > 0, "the baseline's own noise is worth knowing"
+    # against the same seed: seed 0 gains 50 % and 40 %, seed 1 loses a sixth and 1.4 of 3
+    assert rows[1]["paired_delta"]["values"] == pytest.approx({"0": 45.0, "1": -50 / 6 - 70 / 3})
+    assert rows[0]["paired_delta"]["values"] == {"0": 0.0, "1": 0.0}
 
 
 def test_single_task_runs_of_a_seed_make_one_row():
@@ -66,7 +69,7 @@ def test_single_task_runs_of_a_seed_make_one_row():
     row = rows_of(single=one)[0]
     assert row["tasks"]["semantic"]["values"] == {"0": 0.5, "1": 0.7}
     assert row["tasks"]["depth"]["values"] == {"0": 4.0}
-    assert set(row["delta"]["values"]) == {"0"}, "seed 1 has no depth yet"
+    assert set(row["delta"]["values"]) == set(row["paired_delta"]["values"]) == {"0"}, "seed 1 has no depth yet"
 
 
 def test_a_diverged_run_is_shown_and_not_dropped():
@@ -85,6 +88,7 @@ def test_a_diverged_run_is_shown_and_not_dropped():
     assert table["worse"][2] == "0.5 (1 diverged)"
     assert rows[2]["tasks"]["semantic"]["values"] == {"0": None, "1": 0.5}
     assert set(rows[2]["delta"]["values"]) == {"1"}
+    assert rows[2]["paired_delta"]["values"] == {}, "the baseline has no seed 1"
     assert "diverged" not in table["single"][2]
 
 
