@@ -17,6 +17,7 @@ __all__ = [
     "Picture",
     "classes",
     "depth",
+    "linear_rgb",
     "normals",
     "overlay",
     "panel",
@@ -112,6 +113,11 @@ def rgb(image: NDArray[Any]) -> Picture:
     return (np.clip(np.nan_to_num(np.asarray(image, np.float32)), 0, 1) * 255).round().astype(np.uint8)
 
 
+def linear_rgb(image: NDArray[Any]) -> Picture:
+    """Paint an ``(H, W, 3)`` image of linear RGB in [0, 1], reflectance say, encoded for a screen; NaN is black."""
+    return rgb(np.sqrt(np.clip(np.nan_to_num(np.asarray(image, np.float32)), 0, 1)))
+
+
 PICTURES: Mapping[str, Callable[..., Picture]] = {
     "classes": classes,
     "depth": depth,
@@ -119,6 +125,7 @@ PICTURES: Mapping[str, Callable[..., Picture]] = {
     "normals": normals,
     "probability": probability,
     "rgb": rgb,
+    "linear_rgb": linear_rgb,
 }
 """The ways of painting that a task (or a bundle's manifest) may name."""
 

@@ -15,8 +15,9 @@ from densemtl_core.data.cityscapes import TRAIN_IDS
 from densemtl_core.data.class_lists import CITYSCAPES_19, CLASS_LISTS
 from densemtl_core.data.sample import Sample
 from densemtl_core.data.street import StreetWorld
+from densemtl_core.data.street.world import FURTHER
 from densemtl_core.runtime import Predictor
-from densemtl_core.tasks import Task
+from densemtl_core.tasks import SemanticTask, Task
 
 __all__ = ["GATES", "Drop", "drops", "labelled_street", "scores", "street_frames"]
 
@@ -25,11 +26,12 @@ GATES: Mapping[str, tuple[str, float]] = {
     "macroF1": ("points", 0.015),
     "RMSE": ("relative", 0.03),
     "mErr": ("points", 0.7),
+    "centerF1": ("points", 0.015),
 }
 """Judging metric to what a task may lose: so much of the figure itself, or so much of it relatively."""
 
 OTHER_GATE = ("relative", 0.03)
-"""For a task of somebody else's."""
+"""For every other metric."""
 
 SEED = 7
 
@@ -74,19 +76,19 @@ def labelled_street(size: tuple[int, int], count: int, tasks: Sequence[Task] = (
         tasks: the network's. Class labels are told in its own list; where the street world does not know that list
             they are left out, and the task is not judged.
     """
-    world = StreetWorld(seed=SEED, split="val", size=size, style="real", length=count)
+    further = [task.name for task in tasks if task.name in FURTHER]
+    world = StreetWorld(seed=SEED, split="val", size=size, style="real", length=count, further=further)
     return [_in_the_lists_of(tasks, world[k]) for k in range(count)]
 
 
 def _in_the_lists_of(tasks: Sequence[Task], sample: Sample) -> Sample:
     labels = dict(sample.labels)
     for task in tasks:
-        names = tuple(getattr(task, "class_names", ()))
-        if not names or task.name not in labels or names == CITYSCAPES_19.classes:
+        if not isinstance(task, SemanticTask) or task.name not in labels or task.class_names == CITYSCAPES_19.classes:
             continue
         native = labels.pop(task.name)
         for known in TRAIN_IDS.lists:
-            if CLASS_LISTS[known].classes == names:
+            if CLASS_LISTS[known].classes == task.class_names:
                 labels[task.name] = TRAIN_IDS.to(known, strict=False)(native.numpy(), sample.name)
     return replace(sample, labels=labels)
 

@@ -17,8 +17,9 @@ UNITS: Mapping[str, tuple[str, float]] = {
     "macroF1": ("%", 100.0),
     "RMSE": ("metres", 1.0),
     "mErr": ("degrees", 1.0),
+    "centerF1": ("%", 100.0),
 }
-"""Judging metric to its unit here, and what a score is multiplied by; others are told as they are."""
+"""Judging metric to its unit here, and what a score is multiplied by; others are told as they are, with more digits."""
 
 NOTICED = 0.05
 """What a figure must be worse by, as a share of that of the network that ships, to be told."""
@@ -32,19 +33,21 @@ def gate_table(drops: Sequence[Drop], engine: str) -> str:
         engine: backend and precision.
     """
     width = 2 + max(len(engine), len("eager fp32"))
+    named = max(12, 2 + max(len(drop.task) for drop in drops))
     lines = [
-        f"{'task':<12}{'metric':<18}{'eager fp32':>{width}}{engine:>{width}}{'lost':>8}{'allowed':>9}  verdict",
+        f"{'task':<{named}}{'metric':<18}{'eager fp32':>{width}}{engine:>{width}}{'lost':>8}{'allowed':>9}  verdict",
     ]
     for drop in drops:
         unit, factor = UNITS.get(drop.metric, ("", 1.0))
         metric = f"{drop.metric} {unit}".strip()
         if math.isnan(drop.before):
-            lines.append(f"{drop.task:<12}{metric:<18} not judged: the street world has no labels for it")
+            lines.append(f"{drop.task:<{named}}{metric:<18} not judged: the street world has no labels for it")
             continue
-        scores = "".join(f"{value * factor:>{width}.2f}" for value in (drop.before, drop.after))
+        digits = 2 if unit else 4
+        scores = "".join(f"{value * factor:>{width}.{digits}f}" for value in (drop.before, drop.after))
         verdict = "passed" if drop.passes else "FAILED: too much is lost"
-        lost, allowed = f"{drop.lost * factor:>8.2f}", f"{drop.allowed * factor:>9.2f}"
-        lines.append(f"{drop.task:<12}{metric:<18}{scores}{lost}{allowed}  {verdict}")
+        lost, allowed = f"{drop.lost * factor:>8.{digits}f}", f"{drop.allowed * factor:>9.{digits}f}"
+        lines.append(f"{drop.task:<{named}}{metric:<18}{scores}{lost}{allowed}  {verdict}")
     judged = [drop for drop in drops if not math.isnan(drop.before)]
     failed = [drop.task for drop in judged if not drop.passes]
     if failed:

@@ -80,6 +80,9 @@ def _optimisation(settings: Settings) -> Iterator[Rule]:
     yield "optimisation.weight_decay", how.weight_decay, 0 <= how.weight_decay < math.inf, "at least 0 and finite"
     two = len(how.betas) == 2 and all(0 <= beta < 1 for beta in how.betas)
     yield "optimisation.betas", how.betas, two, "two numbers from 0 to below 1"
+    # A fused update takes the gradient scaler's factor out itself: before it nobody could clip.
+    scaled = how.fused and settings.precision == "16-mixed" and how.clip > 0
+    yield "optimisation.fused", how.fused, not scaled, "false with precision 16-mixed, unless optimisation.clip is 0"
     for name in ("step_at", "warmup"):
         value = getattr(how, name)
         yield f"optimisation.{name}", value, 0 <= value <= 1, "a share of the run, 0..1"

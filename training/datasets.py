@@ -28,6 +28,7 @@ from densemtl_core.data.readable_frames import ReadableFrames
 from densemtl_core.data.rosbag import Rosbag
 from densemtl_core.data.sample import Sample, collate
 from densemtl_core.data.street import StreetWorld
+from densemtl_core.data.street.world import FURTHER
 from densemtl_core.data.synthia import Synthia
 from densemtl_core.data.transforms import Augmentation, TransformedDataset, resize
 from densemtl_core.data.video import Video
@@ -58,7 +59,7 @@ class Source:
 FOUR = ("semantic", "depth", "normals", "edges")
 
 DATASETS: Mapping[str, Source] = {
-    "street": Source(StreetWorld, (*FOUR, "albedo", "instance"), "cityscapes19"),
+    "street": Source(StreetWorld, (*FOUR, "albedo", "instance", *FURTHER), "cityscapes19"),
     "camvid": Source(CamVid, ("semantic", "edges"), "camvid11"),
     "cityscapes": Source(Cityscapes, FOUR, "cityscapes19"),
     "folder": Source(ImageFolder, (), None, None),
@@ -105,6 +106,8 @@ def make_dataset(data: DataSettings, tasks: Sequence[str], classes: str, split: 
     if tasks and not wanted and (judged or not video):  # frames teach depth without any label
         has = ", ".join(source.labels) or "none"
         raise InputError(f"data.dataset {data.dataset} has no label of {', '.join(tasks)}; it has {has}")
+    if data.crop and "instance_center" in wanted:
+        raise InputError(f"data.crop is {data.crop}, but instance_center is of the whole image; leave one of them out")
     count = data.train if split == "train" else data.validation
     if count is not None and count < 1:
         raise InputError(f"data.{'train' if split == 'train' else 'validation'} is {count}; give at least 1, or null")
@@ -134,7 +137,7 @@ def _open(
 ) -> Dataset[Sample]:
     accepted = inspect.signature(source.make).parameters
     street = data.dataset == "street"
-    ours = {"root", "split", "labels", "class_list", "frames", "size", "length", "device"}
+    ours = {"root", "split", "labels", "class_list", "frames", "size", "length", "device", "further"}
     options = dict(data.options)
     unknown = [name for name in options if name in ours or name not in accepted]
     if unknown:
@@ -153,7 +156,8 @@ def _open(
         if data.size is None:
             raise InputError("data.size is null; the street world needs one: [height, width] in pixels")
         length = count or (STREET_FRAMES if split == "train" else STREET_VALIDATION)
-        world = StreetWorld(split=split, size=(data.size[0], data.size[1]), length=length, **options)
+        further = [name for name in labels if name in FURTHER]  # what is not asked for costs nothing
+        world = StreetWorld(split=split, size=(data.size[0], data.size[1]), length=length, further=further, **options)
         if classes == source.classes or "semantic" not in labels:
             return world
         return PreparedDataset(world, partial(_translate, ids=TRAIN_IDS.to(classes, strict=False)))

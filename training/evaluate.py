@@ -14,7 +14,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from densemtl_core.errors import InputError
 from densemtl_core.learning.written_files import write_whole
 from densemtl_core.metrics import DepthError, MeanIoU, Metric
 from densemtl_core.runtime import default_bundle
-from densemtl_core.tasks import Task, from_config
+from densemtl_core.tasks import SemanticTask, Task, from_config
 from training.datasets import DATASETS, make_dataset
 from training.settings import DataSettings
 from training.trained_network import TrainedNetwork
@@ -84,7 +84,7 @@ def label_protocol(tasks: Iterable[Task], dataset: str, asked: str | None = None
     Raises:
         InputError: the classes cannot be compared.
     """
-    named = [tuple(names) for task in tasks if (names := task.config().get("class_names"))]
+    named = [task.class_names for task in tasks if isinstance(task, SemanticTask)]
     own = DATASETS[dataset].classes
     if own is None or not named:
         return Protocol(asked or own)
@@ -133,7 +133,7 @@ def evaluate_network(
         predictions = network.predict(image, wanted, K)
         for name in wanted:
             task, found = judges[name], predictions[name]
-            if protocol.translation is not None and found.dtype == np.uint8:
+            if protocol.translation is not None and isinstance(task, SemanticTask):
                 decoded = protocol.translation(found, sample.name)
             else:
                 decoded = torch.from_numpy(found)
@@ -201,8 +201,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             ]
             if row:
                 print(f"{title:<20} {'  '.join(row)}")
+        width = max(14, *map(len, values.get("IoU", {})), 0)
         for name, value in values.get("IoU", {}).items():
-            print(f"{'':<20} {name:<14} {value:.4f}")
+            print(f"{'':<20} {name:<{width}} {value:.4f}")
     print(
         f"{report['samples']} samples of {report['dataset']} {report['split']}, resolution {report['resolution']}, "
         f"classes {report['classes'] or 'none'}; {report['network']['name']}"
@@ -256,12 +257,11 @@ def _evaluate(given: argparse.Namespace) -> dict[str, Any]:
 
 
 def as_judged(task: Task, protocol: Protocol) -> Task:
-    """A task as it is judged: one with classes gets those of the protocol."""
-    config: Mapping[str, Any] = task.config()
-    if not config.get("class_names") or protocol.classes is None:
+    """A task as it is judged: a semantic one gets the classes of the protocol."""
+    if not isinstance(task, SemanticTask) or protocol.classes is None:
         return task
     target = class_list(protocol.classes)
-    return from_config({**config, "class_names": target.classes, "palette": target.palette})
+    return from_config({**task.config(), "class_names": target.classes, "palette": target.palette})
 
 
 def _translation(known: str, target: str) -> ClassMap | None:

@@ -1,4 +1,4 @@
-"""Pictures as PNG."""
+"""Pictures as PNG or JPEG."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from numpy.typing import NDArray
 from densemtl_core.errors import InputError
 from densemtl_core.learning.written_files import write_whole
 
-__all__ = ["png", "write_picture"]
+__all__ = ["encoded", "png", "write_picture"]
+
+QUALITY = 88
+"""Of a JPEG, 0..100."""
 
 
 def png(pixels: NDArray[Any]) -> bytes:
@@ -23,6 +26,14 @@ def png(pixels: NDArray[Any]) -> bytes:
     done, data = cv2.imencode(".png", pixels[..., ::-1] if pixels.ndim == 3 else pixels)
     if not done:
         raise InputError(f"a picture of shape {pixels.shape} and {pixels.dtype} cannot be encoded as PNG")
+    return bytes(data)
+
+
+def encoded(pixels: NDArray[Any], suffix: str) -> bytes:
+    """``(H, W, 3)`` uint8 RGB as a file's bytes: a JPEG where the suffix says so, else a PNG."""
+    if suffix.lower() not in (".jpg", ".jpeg"):
+        return png(pixels)
+    _, data = cv2.imencode(".jpg", pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
     return bytes(data)
 
 

@@ -3,6 +3,7 @@
 python -m training.street --layout vkitti2 --out data/street --frames 50 --sequences 4
 python -m training.street --layout cityscapes --out data/street --frames 30 --split val --style real
 python -m training.street --sheet street.png
+python -m training.street --further further.jpg --sequences 4
 """
 
 from __future__ import annotations
@@ -16,14 +17,17 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from densemtl_core import render
 from densemtl_core.data.street import StreetWorld
 from densemtl_core.data.street.export import LAYOUTS, export
 from densemtl_core.data.street.sheet import contact_sheet, sequence_strip
-from densemtl_core.data.street.world import FPS
+from densemtl_core.data.street.world import FPS, FURTHER
 from densemtl_core.errors import InputError
-from training.picture_files import png
+from densemtl_core.tasks import make_tasks
+from training.panels import label_array
+from training.picture_files import encoded
 
-__all__ = ["main"]
+__all__ = ["further_sheet", "main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--layout", choices=list(LAYOUTS), help="write drives like this dataset's (needs --out)")
     what.add_argument("--sheet", type=Path, metavar="FILE", help="write a contact sheet: a row a street, with labels")
+    what.add_argument("--further", type=Path, metavar="FILE", help="the same, with the labels of further tasks")
     what.add_argument("--strip", type=Path, metavar="FILE", help="write a strip of one drive: a column a frame")
     parser.add_argument("--out", type=Path, help="folder of the dataset; drives that are there are never overwritten")
     parser.add_argument("--frames", type=int, default=6, help="of each drive (default: %(default)s)")
@@ -77,17 +82,40 @@ def _picture(given: argparse.Namespace) -> None:
     rows = 6 if given.sequences is None else given.sequences
     if rows < 1 or given.frames < 1 or given.first < 0:
         raise InputError("--sequences and --frames must be at least 1, --first at least 0")
+    indices = range(given.first, given.first + rows)
     if given.sheet:
-        picture = contact_sheet(range(given.first, given.first + rows), given.seed, given.split, size)
+        picture = contact_sheet(indices, given.seed, given.split, size)
+    elif given.further:
+        world = StreetWorld(given.seed, given.split, size, given.style, given.first + rows, further=FURTHER)
+        picture = further_sheet(world, indices)
     else:
         style = given.style
         picture = sequence_strip(given.first, given.frames, given.seed, given.split, size, style, given.fps)
-    file = given.sheet or given.strip
+    file = given.sheet or given.further or given.strip
     try:
-        file.write_bytes(png(picture))
+        file.write_bytes(encoded(picture, file.suffix))
     except OSError as error:
         raise InputError(f"{file}: cannot be written ({error.strerror}); give another file") from None
     print(f"{file}: {picture.shape[1]}x{picture.shape[0]} pixels")
+
+
+def further_sheet(world: StreetWorld, indices: Sequence[int]) -> render.Picture:
+    """One row a street: its picture, then the labels of the further tasks as those paint them.
+
+    Args:
+        world: made with all `FURTHER` labels.
+        indices: which samples.
+
+    Returns:
+        ``(H', W', 3)`` uint8 RGB.
+    """
+    tasks = make_tasks(("albedo", *FURTHER))
+    cells: list[tuple[str, render.Picture]] = []
+    for index in indices:
+        sample = world[index]
+        cells.append((f"street {index}", render.rgb(sample.image.permute(1, 2, 0).numpy())))
+        cells += [(task.name, task.paint(label_array(task, sample.labels[task.name]))) for task in tasks]
+    return render.panel(cells, columns=1 + len(tasks), width=world.size[1])
 
 
 def _size(text: str) -> tuple[int, int]:

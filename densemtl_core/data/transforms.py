@@ -7,6 +7,7 @@ Labels are found by their size: whatever has the image's height and width is an 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -14,11 +15,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from densemtl_core.data.sample import Sample
+from densemtl_core.data.further_labels import BOUNDARY_LIMIT, MIRRORED_PLANES
+from densemtl_core.data.sample import IGNORE_CLASS, Sample
 from densemtl_core.errors import InputError
 from densemtl_core.geometry import scale_intrinsics
 
 __all__ = ["Augmentation", "TransformedDataset", "crop", "horizontal_flip", "jitter_colour", "resize"]
+
+
+_MIRRORED = torch.tensor([*MIRRORED_PLANES, *[IGNORE_CLASS] * (256 - len(MIRRORED_PLANES))])
+"""By the id of a plane, that of its mirror image."""
 
 
 def _is_picture(name: str) -> bool:
@@ -61,17 +67,30 @@ def resize(sample: Sample, size: tuple[int, int]) -> Sample:
 
     Pictures are resampled smoothly; classes, depth, normals and unknown labels by the nearest pixel, since a mean of
     two depths lies on neither surface. Depth and normals keep their values: they are metres and directions in the
-    camera's frame, which a resize does not move. Intrinsics are scaled.
+    camera's frame, which a resize does not move. So does ``boundary_distance``, a share of the image diagonal, as long
+    as the aspect stays. Intrinsics are scaled.
 
     Args:
         sample: a sample or a batch.
         size: new (H, W).
+
+    Raises:
+        InputError: a size that is not positive; ``instance_center``, whose peaks have no size but one, or
+            ``boundary_distance`` at another aspect.
     """
     height, width = sample.image.shape[-2:]
     if min(size) < 1:
         raise InputError(f"resize: size {tuple(size)} is not positive; give (H, W) in pixels")
     if (height, width) == tuple(size):
         return sample
+    if "instance_center" in sample.labels:
+        raise InputError(f"resize: instance_center of {sample.name or 'a sample'} cannot be resized; make it at {size}")
+    stretch = abs(math.log(size[0] * width / (size[1] * height)))
+    if "boundary_distance" in sample.labels and stretch > 0.02:
+        raise InputError(
+            f"resize: boundary_distance of {sample.name or 'a sample'} is for {width}x{height}, and {size[1]}x{size[0]}"
+            " has another aspect; keep it"
+        )
 
     def change(name: str, x: Tensor) -> Tensor:
         how = _smooth if _is_picture(name) else _thin if name == "edges" else _nearest
@@ -89,11 +108,16 @@ def resize(sample: Sample, size: tuple[int, int]) -> Sample:
 def crop(sample: Sample, top: int, left: int, size: tuple[int, int]) -> Sample:
     """Cut a window out; the principal point moves with its corner.
 
+    ``boundary_distance`` becomes a share of the window's diagonal; boundaries outside still count.
+
     Args:
         sample: a sample or a batch.
         top: first row.
         left: first column.
         size: (H, W) of the window, which lies inside the image.
+
+    Raises:
+        InputError: the window does not fit; or ``instance_center``, which is of what the whole image shows.
     """
     height, width = sample.image.shape[-2:]
     if not (0 <= top <= height - size[0] and 0 <= left <= width - size[1] and min(size) > 0):
@@ -101,25 +125,38 @@ def crop(sample: Sample, top: int, left: int, size: tuple[int, int]) -> Sample:
             f"crop: a window of {size[1]}x{size[0]} at x={left}, y={top} does not fit into {sample.name or 'an image'} "
             f"of {width}x{height}; resize first or crop less"
         )
+    if "instance_center" in sample.labels and tuple(size) != (height, width):
+        raise InputError(
+            f"crop: instance_center of {sample.name or 'a sample'} is the middle of what the whole image shows of a"
+            " thing; do not crop"
+        )
     window = (..., slice(top, top + size[0]), slice(left, left + size[1]))
     K = sample.intrinsics
     if K is not None:
         K = K.clone()
         K[..., 0, 2] -= left
         K[..., 1, 2] -= top
-    return replace(sample, image=sample.image[window], labels=_map_labels(sample, lambda _, x: x[window]), intrinsics=K)
+    longer = math.hypot(height, width) / math.hypot(*size)  # the same distance, of a shorter diagonal
+
+    def change(name: str, x: Tensor) -> Tensor:
+        return (x[window] * longer).clamp(max=BOUNDARY_LIMIT) if name == "boundary_distance" else x[window]
+
+    return replace(sample, image=sample.image[window], labels=_map_labels(sample, change), intrinsics=K)
 
 
 def horizontal_flip(sample: Sample) -> Sample:
     """Mirror left and right: the world is mirrored in x, so normals' x is negated and cx moves; fx and cy stay.
 
-    A label named ``pose...`` ``(..., 4, 4)`` becomes the motion of the mirrored world.
+    ``planes`` that faced left face right. A label named ``pose...`` ``(..., 4, 4)`` becomes the motion of the mirrored
+    world.
     """
     mirror = torch.tensor([-1.0, 1.0, 1.0, 1.0], device=sample.image.device)
 
     def change(name: str, x: Tensor) -> Tensor:
         mirrored = x.flip(-1)
-        return mirrored * mirror[:3].view(3, 1, 1) if name == "normals" else mirrored
+        if name == "normals":
+            return mirrored * mirror[:3].view(3, 1, 1)
+        return _MIRRORED.to(x.device)[mirrored] if name == "planes" else mirrored
 
     poses = {
         n: x * mirror[:, None] * mirror

@@ -22,6 +22,17 @@ BUILT_IN: Mapping[str, tuple[str, tuple[OutputInfo, ...]]] = {
     "depth": ("depth", (OutputInfo("", 1, "float32", "metres along the optical axis"),)),
     "normals": ("normals", (OutputInfo("", 3, "float32", "unit vector, optical frame, facing the camera"),)),
     "edges": ("probability", (OutputInfo("", 1, "float32", "probability", "linear"),)),
+    "albedo": ("linear_rgb", (OutputInfo("", 3, "float32", "linear RGB reflectance", "linear"),)),
+    "shading": ("scalar", (OutputInfo("", 1, "float32", "stops beside open level ground", "linear"),)),
+    "boundary_distance": ("scalar", (OutputInfo("", 1, "float32", "image diagonals", "linear"),)),
+    "instance_center": ("probability", (OutputInfo("", 1, "float32", "height of a centre's Gaussian", "linear"),)),
+    "planes": (
+        "classes",
+        (
+            OutputInfo("", 1, "uint8", "class id"),
+            OutputInfo("_confidence", 1, "float32", "probability", "linear"),
+        ),
+    ),
 }
 """Kind to its picture and its outputs, named after the task's name: what the task's class says, for a robot without
 PyTorch."""

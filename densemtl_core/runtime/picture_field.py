@@ -11,7 +11,7 @@ from densemtl_core.runtime.field import Field, FieldError
 
 __all__ = ["Colours", "checked_colours", "checked_picture"]
 
-CHANNELS = {"normals": 3, "rgb": 3}
+CHANNELS = {"normals": 3, "rgb": 3, "linear_rgb": 3}
 """Of the array that a picture shows, where it is not 1."""
 
 FARTHEST = 1e6

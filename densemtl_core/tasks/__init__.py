@@ -4,8 +4,8 @@ A new task is a frozen dataclass that derives from `Task` and is registered; not
 
     @register
     @dataclass(frozen=True)
-    class AlbedoTask(Task):
-        kind: ClassVar[str] = "albedo"
+    class HazeTask(Task):
+        kind: ClassVar[str] = "haze"
         ...
 """
 
@@ -18,18 +18,29 @@ from typing import Any, TypeVar
 from torch import Tensor
 
 from densemtl_core.errors import InputError, did_you_mean
+from densemtl_core.tasks.albedo import AlbedoTask
 from densemtl_core.tasks.base import Output, Task, masked_mean, self_information
+from densemtl_core.tasks.boundary_distance import BoundaryDistanceTask
 from densemtl_core.tasks.depth import DepthTask
 from densemtl_core.tasks.edges import EdgesTask
+from densemtl_core.tasks.instance_center import InstanceCenterTask
 from densemtl_core.tasks.normals import NormalsTask
+from densemtl_core.tasks.planes import PLANES, PlanesTask
 from densemtl_core.tasks.semantic import SemanticTask
+from densemtl_core.tasks.shading import ShadingTask
 
 __all__ = [
+    "PLANES",
+    "AlbedoTask",
+    "BoundaryDistanceTask",
     "DepthTask",
     "EdgesTask",
+    "InstanceCenterTask",
     "NormalsTask",
     "Output",
+    "PlanesTask",
     "SemanticTask",
+    "ShadingTask",
     "Task",
     "decode",
     "from_config",
@@ -54,7 +65,17 @@ def register(task: AnyTask) -> AnyTask:
     return task
 
 
-for _task in (SemanticTask, DepthTask, NormalsTask, EdgesTask):
+for _task in (
+    SemanticTask,
+    DepthTask,
+    NormalsTask,
+    EdgesTask,
+    AlbedoTask,
+    ShadingTask,
+    BoundaryDistanceTask,
+    InstanceCenterTask,
+    PlanesTask,
+):
     register(_task)
 
 

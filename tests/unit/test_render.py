@@ -30,13 +30,14 @@ def test_normals_use_the_simulators_map():
 def test_probability_and_rgb_and_scalar():
     assert render.probability(np.array([[0.0, 1.0, np.nan, 2.0]]))[0, :, 0].tolist() == [0, 255, 0, 255]
     assert render.rgb(np.full((1, 1, 3), 0.5))[0, 0].tolist() == [128, 128, 128]
+    assert render.linear_rgb(np.array([[[0.25, 1.0, np.nan]]]))[0, 0].tolist() == [128, 255, 0]
     low, high, unknown = render.scalar(np.array([[0.0, 1.0, np.nan]]))[0].astype(int).sum(-1)
     assert high > low > unknown == 0
 
 
 @pytest.mark.parametrize("kind", list(render.PICTURES))
 def test_every_way_of_painting_gives_a_picture(kind):
-    values = np.zeros((4, 6, 3) if kind in ("normals", "rgb") else (4, 6))
+    values = np.zeros((4, 6, 3) if kind in ("normals", "rgb", "linear_rgb") else (4, 6))
     options = {"palette": [(0, 0, 0)]} if kind == "classes" else {}
     picture = render.picture(kind, values, **options)
     assert picture.shape == (4, 6, 3)

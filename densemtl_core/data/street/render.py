@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from densemtl_core.data.class_lists import CITYSCAPES_19
+from densemtl_core.data.further_labels import derive_further
 from densemtl_core.data.street.ground import intersect_ground, paint_ground
 from densemtl_core.data.street.materials import paint
 from densemtl_core.data.street.raycast import cast, screen_boxes
 from densemtl_core.data.street.scene import COLUMN, Camera, Scene, stack
-from densemtl_core.data.street.shading import develop, dot, illuminate, reflection, sky
+from densemtl_core.data.street.shading import arriving_light, develop, dot, reflection, relative_light, sky
 from densemtl_core.data.street.shadows import shadow_map, sunlit
 from densemtl_core.data.street.surfaces import surface
 
@@ -80,6 +81,7 @@ def render(
     grain: Tensor,
     driven: float = 0.0,
     labelled: bool = True,
+    further: Sequence[str] = (),
 ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
     """Render a batch.
 
@@ -90,6 +92,7 @@ def render(
         grain: ``(B, 3, H, W)`` standard normal sensor noise on the device to render on.
         driven: metres that the camera has driven.
         labelled: make the labels, too.
+        further: labels besides the usual ones: ``shading``, and those of `densemtl_core.data.further_labels`.
 
     Returns:
         ``(B, 3, H, W)`` images, the labels (none if not ``labelled``), ``(B, 3, 3)`` intrinsics.
@@ -158,7 +161,8 @@ def render(
     open_sky = torch.where(diffuse[:, None, None], 0.35 + 0.65 * lit, 0.8 + 0.2 * lit)
 
     unit = direction / length[:, None]
-    colour = illuminate(light, albedo, normal, lit, open_sky)
+    arriving = arriving_light(light, normal, lit, open_sky)
+    colour = albedo * arriving
     shiny = _lines(mirror[:, 0] > 0)
     share = mirror[:, :, shiny]
     colour[:, :, shiny] = (
@@ -183,7 +187,10 @@ def render(
         "albedo": albedo,
         "instance": instance,
     }
-    return image, labels, K
+    if "shading" in further:
+        shines = glow.any(1, keepdim=True)
+        labels["shading"] = relative_light(light, arriving).masked_fill(is_sky[:, None] | shines, torch.nan)
+    return image, {**labels, **derive_further(further, labels, K)}, K
 
 
 def _lines(mask: Tensor) -> slice:

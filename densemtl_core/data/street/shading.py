@@ -7,7 +7,7 @@ from torch import Tensor
 
 from densemtl_core.data.street.noise import smooth
 
-__all__ = ["develop", "dot", "illuminate", "reflection", "sky"]
+__all__ = ["arriving_light", "develop", "dot", "reflection", "relative_light", "sky"]
 
 _LUMA = (0.2126, 0.7152, 0.0722)
 
@@ -57,19 +57,37 @@ def reflection(light: dict[str, Tensor], direction: Tensor, normal: Tensor) -> T
     return mirrored * (0.22 + 0.78 * steep)
 
 
-def illuminate(light: dict[str, Tensor], albedo: Tensor, normal: Tensor, lit: Tensor, open_sky: Tensor) -> Tensor:
-    """Diffuse light of the sun and the sky.
+def arriving_light(light: dict[str, Tensor], normal: Tensor, lit: Tensor, open_sky: Tensor) -> Tensor:
+    """Light of the sun and the sky on surfaces: what their albedo is multiplied by.
 
     Args:
         light: stacked `Light`.
-        albedo: ``(B, 3, H, W)`` linear.
         normal: ``(B, 3, H, W)`` unit, world frame.
         lit: ``(B, H, W)`` share of the sun that arrives.
         open_sky: ``(B, H, W)`` share of the sky that is not hidden.
+
+    Returns:
+        ``(B, 3, H, W)`` linear RGB.
     """
     facing = dot(light["sun"], normal).clamp(min=0)
     above = (0.62 - 0.38 * normal[:, 1]) * open_sky
-    return albedo * (light["sun_colour"] * (facing * lit)[:, None] + light["ambient"] * above[:, None])
+    return light["sun_colour"] * (facing * lit)[:, None] + light["ambient"] * above[:, None]
+
+
+def relative_light(light: dict[str, Tensor], arriving: Tensor) -> Tensor:
+    """Light on surfaces beside that on open, level ground, in stops: 0 is as much, -1 half, +1 twice.
+
+    The camera's exposure hides how much light there is; how it is shared among surfaces can be seen.
+
+    Args:
+        light: stacked `Light`.
+        arriving: ``(B, 3, H, W)`` of `arriving_light`.
+
+    Returns:
+        ``(B, 1, H, W)`` log2 of the ratio of the two luminances.
+    """
+    level = _luma(light["sun_colour"] * -light["sun"][:, 1:2] + light["ambient"])
+    return (_luma(arriving) / level).clamp(min=1e-3).log2()[:, None]
 
 
 def _luma(image: Tensor) -> Tensor:

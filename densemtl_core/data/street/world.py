@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from densemtl_core.data.further_labels import DERIVED
 from densemtl_core.data.image_files import neighbour_label
 from densemtl_core.data.sample import Sample
 from densemtl_core.data.street.draws import Draws
@@ -15,10 +16,13 @@ from densemtl_core.data.street.render import render, rotation
 from densemtl_core.data.street.scene import SPEED, Scene
 from densemtl_core.errors import InputError
 
-__all__ = ["FPS", "StreetWorld", "ego_motion", "extrinsics"]
+__all__ = ["FPS", "FURTHER", "StreetWorld", "ego_motion", "extrinsics"]
 
 FPS = 10.0
 """Frames a second between a sample and its neighbours."""
+
+FURTHER = ("shading", *DERIVED)
+"""Labels that a sample has where they are asked for."""
 
 _SPLITS = {"train": 1, "val": 2}
 _STYLES = ("sim", "real", "mixed")
@@ -44,6 +48,8 @@ class StreetWorld(torch.utils.data.Dataset[Sample]):
             frame's. The camera drives at `SPEED`, traffic moves.
         device: where to render; samples lie there.
         jams: share of the samples that stand in dense traffic, in [0, 1]; the others are the same for every value.
+        further: labels that come along, of `FURTHER`: ``shading`` ``(1, H, W)`` (see `shading.relative_light`, NaN =
+            sky and lamps) and those of `densemtl_core.data.further_labels`. They change nothing else.
 
     Raises:
         InputError: an argument is out of range.
@@ -59,6 +65,7 @@ class StreetWorld(torch.utils.data.Dataset[Sample]):
         frames: Sequence[int] = (),
         device: str | torch.device = "cpu",
         jams: float = 0.0,
+        further: Sequence[str] = (),
     ) -> None:
         if split not in _SPLITS:
             raise InputError(f"street world: split {split!r} is unknown; use one of {', '.join(_SPLITS)}")
@@ -72,11 +79,15 @@ class StreetWorld(torch.utils.data.Dataset[Sample]):
             raise InputError(f"street world: jams is {jams}; it is a share, in [0, 1]")
         if 0 in frames or len(set(frames)) != len(frames):
             raise InputError(f"street world: frames {tuple(frames)} are not neighbours; give offsets such as -1 and 1")
+        for name in further:
+            if name not in FURTHER:
+                raise InputError(f"street world: has no further label {name!r}; it has {', '.join(FURTHER)}")
         self.seed, self.split, self.style, self.length = seed, split, style, length
         self.frames = tuple(int(k) for k in frames)
         self.size = (int(size[0]), int(size[1]))
         self.device = torch.device(device)
         self.jams = jams
+        self.further = tuple(further)
 
     def __len__(self) -> int:
         return self.length
@@ -120,7 +131,8 @@ class StreetWorld(torch.utils.data.Dataset[Sample]):
             time = at / fps
             tables = [s.table(time, SPEED * time) for s in scenes]
             grain = torch.stack([self._grain(i, at) for i in indices]).to(self.device)
-            return render(scenes, tables, self.size, grain, driven=SPEED * time, labelled=labelled)
+            driven, further = SPEED * time, self.further
+            return render(scenes, tables, self.size, grain, driven=driven, labelled=labelled, further=further)
 
         image, labels, intrinsics = picture(frame, labelled=True)
         for k in self.frames:

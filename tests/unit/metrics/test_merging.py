@@ -12,7 +12,9 @@ from densemtl_core.metrics import (
     BoundaryDetection,
     BoundaryF1,
     BoundaryScores,
+    CenterDetection,
     DepthError,
+    MeanAbsoluteError,
     MeanIoU,
     Metric,
     NormalError,
@@ -48,6 +50,16 @@ def boundaries(generator: torch.Generator) -> Pair:
     return 0.5 * label.roll(1, -1) + 0.5 * noise, hide(label, generator)
 
 
+def values(generator: torch.Generator) -> Pair:
+    prediction, label = torch.randn(2, IMAGES, 3, *SIZE, generator=generator)
+    return prediction, hide(label, generator)
+
+
+def centres(generator: torch.Generator) -> Pair:
+    label = (torch.rand(IMAGES, 1, *SIZE, generator=generator) > 0.99).float()
+    return 0.6 * label.roll(1, -1) + 0.4 * torch.rand(IMAGES, 1, *SIZE, generator=generator), hide(label, generator)
+
+
 def hide(label: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """The label without a tenth of its pixels, and with nothing known of the first image."""
     unknown = torch.rand(IMAGES, 1, *SIZE, generator=generator) < 0.1
@@ -60,6 +72,8 @@ CASES: dict[str, tuple[Callable[[], Metric], Callable[[torch.Generator], Pair]]]
     "DepthError": (DepthError, depths),
     "DepthError, median scaling": (lambda: DepthError(median_scaling=True), depths),
     "NormalError": (NormalError, directions),
+    "MeanAbsoluteError": (MeanAbsoluteError, values),
+    "CenterDetection": (lambda: CenterDetection(0.1), centres),
     "BoundaryF1": (BoundaryF1, boundaries),
     "BoundaryDetection": (lambda: BoundaryDetection(19, min_pixels=2), boundaries),
     "BoundaryScores": (lambda: BoundaryScores(BoundaryF1(), BoundaryDetection(9)), boundaries),

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from densemtl_core.models import ModelDescription
-from densemtl_core.models.folding import fold_batch_norm
+from densemtl_core.models.inference import prepare_for_inference
 from densemtl_core.runtime import Bundle, BundleError, Predictor, default_bundle
 from densemtl_core.runtime.backends import BACKENDS
 from densemtl_core.runtime.manifest import ENGINE_FILES, ENGINE_PRECISIONS, Manifest
@@ -74,9 +74,9 @@ def built_once(pristine_bundle, monkeypatch) -> None:
     """Building the network takes most of the time of loading, and no manifest changes what is built."""
     opened = Bundle(pristine_bundle)
     description = ModelDescription.from_json(opened.read("model.json"), "small")
-    network = fold_batch_norm(description.build(opened.read("model.safetensors"), "small").eval())
+    network = prepare_for_inference(description.build(opened.read("model.safetensors"), "small").eval())
     monkeypatch.setattr(ModelDescription, "build", lambda *args: network)
-    monkeypatch.setattr("densemtl_core.runtime.backends.eager.fold_batch_norm", lambda model: model)
+    monkeypatch.setattr("densemtl_core.runtime.backends.eager.prepare_for_inference", lambda model, **options: model)
 
 
 @pytest.mark.parametrize("kind", JUNK)
@@ -217,7 +217,8 @@ def test_what_is_known_of_backends_is_what_they_are():
 
 @pytest.mark.parametrize("kind", BUILT_IN)
 def test_the_table_of_built_in_kinds_is_what_their_classes_say(kind):
-    described = next(task for task in json.loads(NETWORK)["tasks"] if task["kind"] == kind)
+    shipped = {task["kind"]: task for task in json.loads(NETWORK)["tasks"]}
+    described = shipped.get(kind, {"kind": kind})
     info = task_info(from_config({**described, "name": "mine"}))
     picture, outputs = BUILT_IN[kind]
     assert info.picture == picture

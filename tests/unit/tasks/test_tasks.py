@@ -8,7 +8,21 @@ import pytest
 import torch
 
 from densemtl_core.errors import InputError
-from densemtl_core.tasks import DepthTask, EdgesTask, NormalsTask, SemanticTask, decode, from_config, make_tasks
+from densemtl_core.tasks import (
+    AlbedoTask,
+    BoundaryDistanceTask,
+    DepthTask,
+    EdgesTask,
+    InstanceCenterTask,
+    NormalsTask,
+    PlanesTask,
+    SemanticTask,
+    ShadingTask,
+    decode,
+    from_config,
+    make_tasks,
+)
+from densemtl_core.tasks.classification import ClassificationTask
 
 NAN, INF = math.nan, math.inf
 SEMANTIC = SemanticTask(class_names=("road", "sky", "car"))
@@ -21,20 +35,29 @@ TASKS = [
     DepthTask(encoding="disparity", criterion="l1", up_to_scale=True, side_outputs=2),
     NormalsTask(),
     EdgesTask(),
+    AlbedoTask(),
+    ShadingTask(),
+    BoundaryDistanceTask(),
+    InstanceCenterTask(),
+    PlanesTask(),
 ]
 
 
 def label_for(task, known: bool = True, size=(4, 6)) -> torch.Tensor:
     generator = torch.Generator().manual_seed(5)
-    if isinstance(task, SemanticTask):
+    if isinstance(task, ClassificationTask):
         label = torch.randint(0, 3, (2, *size), generator=generator)
         return label if known else torch.full_like(label, 255)
     if isinstance(task, DepthTask):
         label = torch.rand(2, 1, *size, generator=generator) * 60 + 2
     elif isinstance(task, NormalsTask):
         label = torch.nn.functional.normalize(torch.randn(2, 3, *size, generator=generator), dim=1)
-    else:
+    elif isinstance(task, EdgesTask):
         label = torch.randint(0, 2, (2, 1, *size), generator=generator).float()
+    elif isinstance(task, InstanceCenterTask):
+        label = (torch.rand(2, 1, *size, generator=generator) * 1.2).clamp(max=1)
+    else:
+        label = torch.rand(2, task.channels, *size, generator=generator) * 0.1 + 0.01
     return label if known else torch.full_like(label, NAN)
 
 
@@ -76,7 +99,7 @@ def test_nothing_known_is_exactly_zero_with_zero_gradient(task):
 def test_unknown_pixels_have_no_influence(task):
     label = label_for(task)
     hidden = label.clone()
-    hidden[..., 0, :] = 255 if isinstance(task, SemanticTask) else NAN
+    hidden[..., 0, :] = 255 if isinstance(task, ClassificationTask) else NAN
     one, other = raw_for(task), raw_for(task)
     with torch.no_grad():
         other[..., 0, :] += 3.0

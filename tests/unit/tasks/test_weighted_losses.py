@@ -7,8 +7,9 @@ import pytest
 import torch
 from test_tasks import SEMANTIC, TASKS, label_for, raw_for
 
-from densemtl_core.tasks import DepthTask, EdgesTask, NormalsTask, SemanticTask
+from densemtl_core.tasks import DepthTask, EdgesTask, NormalsTask
 from densemtl_core.tasks.base import masked_mean
+from densemtl_core.tasks.classification import ClassificationTask
 
 PAPERS = [DepthTask(paper_compatible=True), NormalsTask(paper_compatible=True)]
 
@@ -21,7 +22,7 @@ def weight_for(size=(4, 6)) -> torch.Tensor:
 def partly_known(task) -> torch.Tensor:
     label = label_for(task)
     hidden = torch.rand(2, 4, 6, generator=torch.Generator().manual_seed(11)) < 0.3
-    if isinstance(task, SemanticTask):
+    if isinstance(task, ClassificationTask):
         return torch.where(hidden, 255, label)
     return torch.where(hidden[:, None], torch.nan, label)
 

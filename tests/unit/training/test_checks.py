@@ -56,6 +56,14 @@ def test_what_cannot_be_is_refused(changes, words):
         check_settings(settings(**changes))
 
 
+def test_a_fused_update_cannot_clip_scaled_gradients():
+    changes = {"precision": "16-mixed", "optimisation__fused": True}
+    with pytest.raises(InputError, match=r"optimisation\.fused is True; it must be false with precision 16-mixed"):
+        check_settings(settings(**changes))
+    check_settings(settings(**changes, optimisation__clip=0.0))
+    check_settings(settings(precision="bf16-mixed", optimisation__fused=True))
+
+
 def test_a_task_that_nothing_teaches_is_refused():
     camvid = {"data__dataset": "camvid", "class_list": "camvid11", "tasks": ["semantic", "depth"]}
     with pytest.raises(InputError, match="tasks has depth, but camvid has labels of semantic, edges"):

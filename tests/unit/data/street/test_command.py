@@ -36,6 +36,10 @@ def test_pictures(tmp_path: Path) -> None:
     assert main(["--strip", str(strip), "--frames", "3", "--size", "32x64"]) == 0
     assert cv2.imread(str(sheet)).shape == (2 * (32 + 24), 8 * 64, 3)
     assert cv2.imread(str(strip)).shape == (3 * (32 + 24), 3 * 64, 3)
+    further = tmp_path / "further.jpg"
+    assert main(["--further", str(further), "--sequences", "1", "--size", "32x64"]) == 0
+    assert further.read_bytes().startswith(b"\xff\xd8")
+    assert cv2.imread(str(further)).shape == (32 + 24, 6 * 64, 3)
     picture = cv2.imread(str(sheet))
     assert picture[24:56, :64].std() > 5  # a street, not a blank cell
 
