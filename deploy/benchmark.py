@@ -4,6 +4,7 @@ python deploy/benchmark.py robot.bundle                                         
 python deploy/benchmark.py old.bundle new.bundle --backends onnx,eager --camera 720x1280
 python deploy/benchmark.py --preset densemtl_edge_s --input 256x512 384x768 --int8
 python deploy/benchmark.py robot.bundle --against other.onnx --json times.json --markdown times.md
+python deploy/benchmark.py --presets all --plot docs/benchmarks/pareto.png      # our networks in one table
 
 Milliseconds hold for this machine as it was meanwhile; the ratio to the first row is taken turn by turn, and is what to
 rely on. Exit status: 0 timed; 2 refused; 130 interrupted.
@@ -20,7 +21,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 if __name__ == "__main__":
     # Run as a file, Python looks for imports beside it first; the packages lie one level up.
@@ -29,6 +30,7 @@ if __name__ == "__main__":
 
     require("deploy/benchmark.py", ROBOT, "cpu")
 
+import cv2
 import numpy as np
 
 from densemtl_core.errors import InputError, did_you_mean
@@ -44,6 +46,7 @@ from deploy.lineup import Wanted, line_up
 __all__ = ["main"]
 
 INPUT = (256, 512)
+SECONDS = 120.0
 GREY = 127
 
 
@@ -53,7 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = _arguments(arguments)
     logging.getLogger("torch").setLevel(logging.ERROR)
     try:
-        _benchmark(given, _command(arguments))
+        if given.presets is not None:
+            _compare_presets(given, _command(arguments))
+        else:
+            _benchmark(given, _command(arguments))
     except (InputError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -85,6 +91,11 @@ def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
     add("--against", type=Path, metavar="FILE.onnx", help="time a foreign graph in the same turns")
     add("--camera", metavar="HxW", help="size of the image, default the largest working size")
     add("--threads", type=int, metavar="N", help="CPU threads of each engine, default its own choice")
+    add("--presets", metavar="A,B", help="all, or of our presets: one table of cost, time and accuracy")
+    add("--plot", type=Path, metavar="FILE.png", help="of --presets: accuracy against time and arithmetic")
+    add("--seconds", type=float, metavar="N", help="of --presets: so many at most for the turns of one (default: 120)")
+    add("--street", type=Path, metavar="FILE", help="of --presets: accuracy there, compare.json of training.compare")
+    add("--camvid", type=Path, metavar="FILE", help="of --presets: accuracy there, see deploy/presets_accuracy.py")
     add("--runs", type=int, default=30, metavar="N", help="timed frames each (default: %(default)s)")
     add("--warm-up", type=int, default=3, metavar="N", help="frames before, not timed (default: %(default)s)")
     add("--json", type=Path, metavar="FILE", help="write everything measured")
@@ -122,10 +133,47 @@ def _benchmark(given: argparse.Namespace, command: str) -> None:
     notes += [f"left out: {line}" for line in left_out]
     report = Report(compare(engines, times), told, notes, camera, given.runs, given.warm_up, command)
     print(report.markdown())
+    _write(given, "Latency", report.markdown(), report.data())
+
+
+def _compare_presets(given: argparse.Namespace, command: str) -> None:
+    _checked(given)
+    try:
+        from deploy.presets import Timing, chosen_presets, time_presets
+        from deploy.presets_accuracy import CAMVID, STREET, camvid_accuracy, street_accuracy
+        from deploy.presets_report import PresetsReport
+    except ImportError as error:
+        raise InputError(
+            f"--presets compiles, which needs {error.name or error}; install it with: "
+            "pip install 'densemtl-core[deploy]'"
+        ) from None
+    size = image_size("--input", given.input[0]) if given.input else INPUT
+    camera = image_size("--camera", given.camera, 1) if given.camera else size
+    presets = chosen_presets(given.presets)
+    timing = Timing(size, camera, given.threads, given.runs, given.seconds or SECONDS, given.warm_up)
+    street = street_accuracy(given.street or STREET, presets)
+    camvid = camvid_accuracy(given.camvid or CAMVID, presets)
+    told = conditions(given.threads)
+    with tempfile.TemporaryDirectory(prefix="densemtl-benchmark-") as folder:
+        timed = time_presets(presets, timing, Path(folder), lambda line: print(line, file=sys.stderr))
+    others = max((preset.other_cores for preset in timed if preset.other_cores is not None), default=None)
+    told["other_processes_cores"] = None if others is None else round(others, 2)
+    warnings = [line for line in (warning(told["load_average"], others),) if line]
+    report = PresetsReport(timed, street, camvid, timing, told, warnings, command)
+    print(report.markdown())
+    _write(given, "Presets", report.markdown(), report.data())
+    if given.plot:
+        if all(preset.fastest is None for preset in timed):
+            raise InputError(f"--plot {given.plot} is not drawn: no engine beside eager was timed")
+        _, encoded = cv2.imencode(".png", report.picture()[..., ::-1])
+        given.plot.write_bytes(encoded.tobytes())
+
+
+def _write(given: argparse.Namespace, title: str, markdown: str, data: dict[str, Any]) -> None:
     if given.markdown:
-        given.markdown.write_text(f"# Latency\n\n{report.markdown()}\n")
+        given.markdown.write_text(f"# {title}\n\n{markdown}\n")
     if given.json:
-        given.json.write_text(json.dumps(report.data(), indent=2, allow_nan=False) + "\n")
+        given.json.write_text(json.dumps(data, indent=2, allow_nan=False) + "\n")
 
 
 def _checked(given: argparse.Namespace) -> list[str]:
@@ -134,20 +182,57 @@ def _checked(given: argparse.Namespace) -> list[str]:
         value = getattr(given, name)
         if value is not None and value < least:
             raise InputError(f"--{name.replace('_', '-')} is {value}; give at least {least}")
-    for option, file in (("--json", given.json), ("--markdown", given.markdown)):
-        if file and not file.absolute().parent.is_dir():
-            raise InputError(f"{option} {file}: there is no folder {file.absolute().parent}; create it first")
-    for option in ("input", "int8"):
-        if getattr(given, option) and not given.preset:
-            raise InputError(
-                f"--{option} is for --preset: a bundle was compiled already; give --preset, or leave it out"
-            )
+    for option, file in (("--json", given.json), ("--markdown", given.markdown), ("--plot", given.plot)):
+        if file:
+            _writable(option, file)
+    _fitting(given)
     backends = [name.strip() for name in given.backends.split(",")] if given.backends is not None else []
     for name in backends:
         if name not in BACKENDS:
             hint = did_you_mean(name, BACKENDS)
             raise InputError(f"--backends has {name!r}, which is none; {hint}known: {', '.join(BACKENDS)}")
     return list(dict.fromkeys(backends))
+
+
+def _writable(option: str, file: Path) -> None:
+    """Refuse now what could not be written after minutes of timing."""
+    parent = file.absolute().parent
+    if not parent.is_dir():
+        raise InputError(f"{option} {file}: there is no folder {parent}; create it first")
+    if file.is_dir():
+        raise InputError(f"{option} {file} is a folder; give a file in it")
+    if not os.access(file if file.exists() else parent, os.W_OK):
+        raise InputError(f"{option} {file} cannot be written; choose another place, or change its permissions")
+
+
+def _fitting(given: argparse.Namespace) -> None:
+    """Refuse options that mean nothing together."""
+    if given.presets is None:
+        for option in ("plot", "seconds", "street", "camvid"):
+            if getattr(given, option) is not None:
+                raise InputError(f"--{option} is for --presets; give --presets all, or leave it out")
+        for option in ("input", "int8"):
+            if getattr(given, option) and not given.preset:
+                raise InputError(
+                    f"--{option} is for --preset: a bundle was compiled already; give --preset, or leave it out"
+                )
+        return
+    if given.bundles:
+        raise InputError(f"--presets times no bundle; leave {given.bundles[0]} out, or --presets")
+    for option in ("preset", "int8", "against", "backends"):
+        if getattr(given, option):
+            raise InputError(
+                f"--{option} does not go with --presets, which times every engine; leave one of the two out"
+            )
+    if len(given.input) > 1:
+        raise InputError(f"--input has {len(given.input)} sizes ({' '.join(given.input)}); --presets takes one")
+    if given.plot and given.plot.suffix.lower() != ".png":
+        raise InputError(f"--plot {given.plot} is no PNG file; give a name that ends in .png")
+    if given.seconds is not None and not 0 < given.seconds < float("inf"):
+        raise InputError(f"--seconds is {given.seconds:g}; give more than 0")
+    for option, file in (("--street", given.street), ("--camvid", given.camvid)):
+        if file and not file.is_file():
+            raise InputError(f"{option} {file} is no file; give one, or leave the option out")
 
 
 def _command(arguments: Sequence[str]) -> str:

@@ -94,7 +94,9 @@ def load_untrained(
         # eager has no INT8: it would be the same row again
         chosen = [name for name in backends if precision == "fp32" or name != "eager"]
         loaded, failed = load_engines(path, chosen, threads, random_weights=True)
-        engines, left_out = engines + loaded, left_out + failed
+        engines = engines + loaded
+        # where it was compiled is gone when this is read
+        left_out += [f"{precision}, {line}".replace(f"{path.parent}/", "") for line in failed]
     return engines, left_out
 
 

@@ -92,7 +92,7 @@ def untrained_bundles(
 
 
 def _int8(exported: Contents, size: tuple[int, int]) -> Contents:
-    """INT8 of a graph at fp32 for the CPU engines: exporting takes long, and once is enough. TensorRT's file is not made."""
+    """INT8 for the CPU engines, of a graph at fp32: exporting takes long, and once is enough."""
     import onnx
 
     from densemtl_core.runtime import EngineInfo

@@ -1,7 +1,8 @@
 """What exchanges cost: the exchange alone, in the frame of `densemtl_edge_s`, for four tasks and for two to eight.
 
     OMP_WAIT_POLICY=PASSIVE python docs/benchmarks/exchange.py                 # writes docs/benchmarks/exchange.json
-    python docs/benchmarks/exchange.py --presets densemtl_edge_s,xtam_edge_s --out /tmp/exchange.json
+    python docs/benchmarks/exchange.py --presets densemtl_edge_s,xtam_edge_s --out two.json
+    python docs/benchmarks/exchange.py --plot runs/exchange/compare.json       # writes docs/images/exchange.png
 
 GFLOP (multiply and add counted apart) are of 512x1024 and exact: they come from shapes alone. Milliseconds and memory
 are of 256x512; every exchange of a table is timed in turns in one process, and only ratios within a table mean
@@ -18,6 +19,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import cv2
 import torch
 from network import extra_peak
 from torch import Tensor, nn
@@ -25,6 +27,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from densemtl_core.models import PRESETS, build_model
 from densemtl_core.tasks import DepthTask
+from deploy.presets_pareto import beaten_by
+from deploy.presets_plot import Panel, Point, draw
 
 COUNTED, TIMED = (512, 1024), (256, 512)
 MANY = tuple(range(2, 9))
@@ -91,6 +95,42 @@ def row(preset: str, tasks: int) -> dict[str, object]:
     }
 
 
+def plot(compared: Path, costs: Path, picture: Path) -> None:
+    """Gain over no exchange against GFLOP of the exchange; and GFLOP over the number of tasks.
+
+    Args:
+        compared: ``compare.json`` of ``training.compare``, its baseline without exchange.
+        costs: what this script wrote.
+        picture: file to write.
+    """
+    measured = json.loads(costs.read_text())
+    gflop = {entry["preset"]: entry["gflop"] for entry in measured["four_tasks"]}
+    rows = [r for r in json.loads(compared.read_text())["rows"] if r["preset"] in gflop and r["seeds"]]
+    gains = {r["method"]: (gflop[r["preset"]], r["paired_delta"]["mean"]) for r in rows}
+    front = beaten_by(gains)
+    points = [
+        Point(
+            r["method"],
+            *gains[r["method"]],
+            spread=r["paired_delta"]["std"] or 0.0,
+            family=int(len(r["seeds"]) == 1),
+            front=front[r["method"]] is None,
+        )
+        for r in rows
+    ]
+    growth = [
+        Point(f"{name.removesuffix('_edge_s')}, {entry['tasks']}", entry["tasks"], entry["gflop"], family=family)
+        for family, name in enumerate(("pool_edge_s", "xtam_edge_s"))
+        for entry in measured["many_tasks"][name]["rows"]
+    ]
+    panels = [
+        Panel("Gain and cost, four tasks", "GFLOP of the exchange, 512x1024", "Delta to no exchange, %", points),
+        Panel("Cost of more tasks", "tasks", "GFLOP of the exchange, 512x1024", growth, log_y=True),
+    ]
+    captions = ["left: discs three seeds with their spread, squares one seed; right: discs the pool, squares xTAM"]
+    cv2.imwrite(str(picture), draw(panels, captions)[..., ::-1])
+
+
 def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -99,7 +139,13 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=30)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("exchange.json"))
+    parser.add_argument("--plot", type=Path, metavar="compare.json", help="measure nothing, draw what was measured")
     given = parser.parse_args()
+    if given.plot:
+        picture = Path(__file__).parents[1] / "images/exchange.png"
+        plot(given.plot, given.out, picture)
+        print(picture)
+        return
     torch.set_num_threads(given.threads)
     presets = given.presets.split(",")
     with torch.inference_mode():

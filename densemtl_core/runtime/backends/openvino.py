@@ -48,11 +48,12 @@ def load(bundle: Bundle, threads: int | None) -> DecodedGraphBackend:
         ) from None
     inputs = {i.any_name: (np.dtype(i.element_type.to_dtype()).name, len(i.partial_shape)) for i in compiled.inputs}
     outputs = {
-        o.any_name: (
+        # compiled, an output may bear the name of an inner value as well; before, it has its own alone
+        declared.any_name: (
             np.dtype(o.element_type.to_dtype()).name,
             [None if d.is_dynamic else d.get_length() for d in o.partial_shape],
         )
-        for o in compiled.outputs
+        for declared, o in zip(network.outputs, compiled.outputs, strict=True)
     }
     check_declared(f"bundle {bundle.path}: {engine.file}", bundle.manifest, inputs, outputs)
     request = compiled.create_infer_request()
