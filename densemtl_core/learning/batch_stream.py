@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from densemtl_core.data.sample import Sample, collate
 from densemtl_core.errors import InputError
 
-__all__ = ["batch_stream", "step_indices"]
+__all__ = ["BatchStream", "batch_stream", "step_indices"]
 
 
 def step_indices(length: int, batch: int, seed: int, step: int, rank: int = 0, ranks: int = 1) -> list[int]:
@@ -49,6 +52,31 @@ class _Steps(torch.utils.data.Sampler[tuple[int, list[int]]]):
         return len(self.steps)
 
 
+@dataclass
+class _Loaded:
+    """What comes from a loading process: a batch, or what kept it from being made, and the seconds that it took."""
+
+    batch: Sample | InputError
+    seconds: float
+
+    def pin_memory(self) -> _Loaded:
+        """A loader calls it: from page-locked memory a GPU copies without keeping this process waiting."""
+        if isinstance(self.batch, InputError):
+            return self
+        sample = self.batch
+        pinned = replace(
+            sample,
+            image=_pinned(sample.image),
+            labels={name: _pinned(label) for name, label in sample.labels.items()},
+            intrinsics=None if sample.intrinsics is None else _pinned(sample.intrinsics),
+        )
+        return _Loaded(pinned, self.seconds)
+
+
+def _pinned(x: Tensor) -> Tensor:
+    return x.pin_memory() if x.device.type == "cpu" else x
+
+
 class _Batches(Dataset[Any]):
     """Whole batches by (epoch, indices); uses a data set's own ``batch`` and ``set_epoch`` where it has them.
 
@@ -59,16 +87,39 @@ class _Batches(Dataset[Any]):
     def __init__(self, dataset: Dataset[Sample]) -> None:
         self.dataset = dataset
 
-    def __getitem__(self, item: tuple[int, Sequence[int]]) -> Sample | InputError:
+    def __getitem__(self, item: tuple[int, Sequence[int]]) -> _Loaded:
+        begun = time.perf_counter()
         epoch, indices = item
         if hasattr(self.dataset, "set_epoch"):
             self.dataset.set_epoch(epoch)
         own: Any = getattr(self.dataset, "batch", None)
         try:
-            made: Sample = own(indices) if own else collate([self.dataset[i] for i in indices])
+            made: Sample | InputError = own(indices) if own else collate([self.dataset[i] for i in indices])
         except InputError as error:
-            return error
-        return made
+            made = error
+        return _Loaded(made, time.perf_counter() - begun)
+
+
+class BatchStream(Iterator[Sample]):
+    """The batches of `batch_stream`, one after the other.
+
+    Attributes:
+        making: seconds that making the batches took so far that were handed out, in whatever process.
+    """
+
+    def __init__(self, loader: Iterable[_Loaded]) -> None:
+        self._loader = loader
+        self._loaded: Iterator[_Loaded] | None = None
+        self.making = 0.0
+
+    def __next__(self) -> Sample:
+        if self._loaded is None:
+            self._loaded = iter(self._loader)  # starts the processes
+        one = next(self._loaded)
+        self.making += one.seconds
+        if isinstance(one.batch, InputError):
+            raise one.batch
+        return one.batch
 
 
 def batch_stream(
@@ -81,7 +132,8 @@ def batch_stream(
     rank: int = 0,
     ranks: int = 1,
     what: str = "the data set",
-) -> Iterator[Sample]:
+    pinned: bool = False,
+) -> BatchStream:
     """Batches for a range of steps.
 
     Args:
@@ -93,6 +145,7 @@ def batch_stream(
         rank: of this process.
         ranks: number of processes.
         what: the data set's name in messages.
+        pinned: in page-locked memory, from which a GPU copies beside other work.
 
     Raises:
         InputError: fewer samples than a batch, or a batch that the ranks cannot share; while it runs, what the data
@@ -116,15 +169,9 @@ def batch_stream(
         # Its own: a loader that drew its workers' seed from the global generator would shift dropout after a resume.
         generator=torch.Generator().manual_seed(seed),
         persistent_workers=False,
+        pin_memory=pinned,
     )
-    return _raised(loader)
-
-
-def _raised(batches: Iterable[Sample | InputError]) -> Iterator[Sample]:
-    for batch in batches:
-        if isinstance(batch, InputError):
-            raise batch
-        yield batch
+    return BatchStream(loader)
 
 
 def _begin_worker(_: int) -> None:

@@ -38,7 +38,8 @@ class WeightAverage:
         """Move the average towards a network's present weights."""
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates)) if self.forget else self.decay
         self.updates += 1
-        for average, weight in zip(self.model.parameters(), model.parameters(), strict=True):
-            average.lerp_(weight.detach(), 1.0 - decay)
-        for kept, value in zip(self.model.buffers(), model.buffers(), strict=True):
-            kept.copy_(value)
+        # All tensors in one call: hundreds of small ones would each wait for Python, and on a GPU for a launch.
+        torch._foreach_lerp_(list(self.model.parameters()), list(model.parameters()), 1.0 - decay)
+        buffers = list(self.model.buffers())
+        if buffers:  # torch refuses an empty list
+            torch._foreach_copy_(buffers, list(model.buffers()))

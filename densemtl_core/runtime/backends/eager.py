@@ -12,7 +12,7 @@ from torch import Tensor
 
 from densemtl_core.models.densemtl import DenseMTL
 from densemtl_core.models.description import ModelDescription
-from densemtl_core.models.folding import fold_batch_norm
+from densemtl_core.models.inference import prepare_for_inference
 from densemtl_core.runtime.backends.base import RunResult, decoding_size, enlarge, stacked, working_size
 from densemtl_core.runtime.bundle import Bundle
 from densemtl_core.runtime.manifest import BundleError
@@ -42,8 +42,9 @@ class EagerBackend:
     ) -> None:
         self.device = device
         self.batch_limit = CUDA_BATCH if device.startswith("cuda") else 1
-        folded = fold_batch_norm(model.eval()).to(device)
-        self._model = folded.to(memory_format=torch.channels_last)
+        # weights prepacked for a CPU could not be moved to a GPU
+        prepacked = False if device.startswith("cuda") else None
+        self._model = prepare_for_inference(model.eval(), prepacked=prepacked).to(device)
         self._tasks = {task.name: task for task in tasks}
         self._input_size, self._resize = input_size, resize
 
