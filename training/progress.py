@@ -9,6 +9,9 @@ from types import TracebackType
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from densemtl_core.learning.pace import PACE_FIGURES
+from training.bottleneck import pace_text
+
 __all__ = ["ProgressLine"]
 
 log = logging.getLogger("densemtl.train")
@@ -41,9 +44,9 @@ class ProgressLine:
             self._live.stop()
 
     def show(self, record: Mapping[str, float]) -> None:
-        """Show step, losses and speed."""
-        losses = "  ".join(f"{k} {v:.3f}" for k, v in record.items() if k not in ("step", "steps_per_second"))
-        text = f"{losses}  {record['steps_per_second']:.2f} it/s"
+        """Show step, losses, speed, and the share of the time that it waited for data."""
+        losses = "  ".join(f"{k} {v:.3f}" for k, v in record.items() if k not in ("step", *PACE_FIGURES))
+        text = f"{losses}  {record['steps_per_second']:.2f} it/s, {pace_text(record)}"
         if self._live is not None:
             self._live.update(self._task, completed=record["step"], description=text)
         else:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import torch
 from lightning.fabric import Fabric
 from torch.utils.data import Dataset, Subset
 
@@ -18,6 +20,7 @@ from densemtl_core.learning.trainer import Trainer, read_history
 from densemtl_core.learning.written_files import write_whole
 from densemtl_core.models import DenseMTL, ModelDescription, build_model
 from training.adaptation import make_adaptation, open_target, target_frames
+from training.bottleneck import bottleneck, pace_text
 from training.checks import check_settings
 from training.curves import Curves
 from training.datasets import DATASETS, batches, make_dataset
@@ -100,8 +103,12 @@ def run(
         if settings.adaptation is not None and settings.adaptation.self_training is not None:
             log.info("believed: how far pseudo-labels of the target count, 0 to 1, mean of pixels and tasks")
 
+        early = (trainer.step // settings.run.log_every + 2) * settings.run.log_every
+
         def record(figures: Mapping[str, float]) -> None:
             progress.show(figures)
+            if figures["step"] == early < settings.run.steps:  # while it can still be changed
+                log.info("%s", _pace(settings, trainer))
             if curves is not None:
                 curves.losses(figures)
 
@@ -126,6 +133,8 @@ def run(
 
         trainer.record = record
         trainer.fit(train_set, target_set, validate=validate)
+        if trainer.step > progress.first:
+            log.info("%s", _pace(settings, trainer))
         scores = validate(quick=False)
     if fabric.is_global_zero:
         made_for = size or _input_size(settings, train_set if target_set is None else target_set)
@@ -139,6 +148,22 @@ def run(
         }
         write_whole(out / "metrics.json", json.dumps(report, indent=1).replace("NaN", "null") + "\n")
     return scores
+
+
+def _pace(settings: Settings, trainer: Trainer) -> str:
+    """How fast the run went and what bound it, of all its steps."""
+    figures, gpu = trainer.pace.summary(), trainer.fabric.device.type != "cpu"
+    # Not os.cpu_count: a container, or taskset, may leave this process fewer.
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    bound = bottleneck(
+        figures,
+        loaders=trainer.pace.loaders,
+        threads=torch.get_num_threads(),
+        cores=cores,
+        gpu=gpu,
+        cached=settings.data.cache is not None,
+    )
+    return f"{pace_text(figures)}: {bound}"
 
 
 def _start(model: DenseMTL, settings: Settings) -> None:

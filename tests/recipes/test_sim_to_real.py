@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from densemtl_core.data import class_list
+from densemtl_core.learning.pace import PACE_FIGURES
 from training import train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -76,7 +77,7 @@ def methods(out: Path) -> list[str]:
 def history(out: Path, branch: str) -> list[dict[str, float]]:
     """The records of a branch without its speed, the one thing that may differ."""
     records = [json.loads(line) for line in (out / branch / "history.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in record.items() if name != "steps_per_second"} for record in records]
+    return [{name: value for name, value in record.items() if name not in PACE_FIGURES} for record in records]
 
 
 @pytest.fixture(scope="module")

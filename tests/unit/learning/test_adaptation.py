@@ -19,6 +19,7 @@ from densemtl_core.learning.cross_task_consistency import EdgeAgreement, NormalA
 from densemtl_core.learning.fourier_style import fourier_style
 from densemtl_core.learning.objective import Objective
 from densemtl_core.learning.optimisation import Optimisation
+from densemtl_core.learning.pace import PACE_FIGURES
 from densemtl_core.learning.self_training import SelfTraining
 from densemtl_core.learning.state_files import read_state
 from densemtl_core.learning.supervised import SupervisedObjective
@@ -112,7 +113,7 @@ class TestRun:
         make_trainer(tmp_path, steps=1).fit(Noise(), Target())
         (record,) = read_history(tmp_path)
         supervised = {"semantic", "depth", "normals", "edges"}
-        assert set(record) == {"step", "loss", "steps_per_second", "adversarial", "discriminator", "believed"} | {
+        assert set(record) == {"step", "loss", *PACE_FIGURES, "adversarial", "discriminator", "believed"} | {
             "agreement_normals", "agreement_edges", "class_change_outside_edges",
         } | supervised | {f"student_{name}" for name in supervised}  # fmt: skip
         assert all(math.isfinite(value) for value in record.values())

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from densemtl_core.learning.pace import PACE_FIGURES
 from densemtl_core.learning.state_files import read_state
 
 RUN = """
@@ -60,7 +61,7 @@ def train(folder: Path, devices: int, dropout: float = 0.0, resume: bool = False
     script.write_text(RUN.format(here=HERE, devices=devices, folder=str(folder), dropout=dropout, resume=resume))
     subprocess.run([sys.executable, str(script)], check=True, timeout=240)
     records = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in r.items() if k != "steps_per_second"} for r in records]
+    return [{k: v for k, v in r.items() if k not in PACE_FIGURES} for r in records]
 
 
 @pytest.mark.slow

@@ -22,6 +22,7 @@ from densemtl_core.errors import InputError
 from densemtl_core.learning.batch_stream import batch_stream, step_indices
 from densemtl_core.learning.evaluation import evaluate
 from densemtl_core.learning.optimisation import Optimisation, make_optimiser, rate_factor
+from densemtl_core.learning.pace import PACE_FIGURES
 from densemtl_core.learning.supervised import SupervisedObjective
 from densemtl_core.learning.task_weights import UncertaintyWeights
 from densemtl_core.learning.trainer import RunSettings, Trainer, checkpoints, read_history
@@ -58,13 +59,14 @@ def make_trainer(
     preset: str = "densemtl_edge_s",
     learned_weights: bool = False,
     precision: str = "32-true",
+    optimisation: Optimisation | None = None,
     **settings,
 ) -> Trainer:
     torch.manual_seed(0)
     run = RunSettings(**{"steps": steps, "batch": 2, "workers": 0, "log_every": 1, "checkpoint_every": 2, **settings})
     fabric = Fabric(accelerator="cpu", devices=1, precision=precision)
     objective = SupervisedObjective(TASKS, UncertaintyWeights(TASKS) if learned_weights else None)
-    return Trainer(fabric, build_model(preset, TASKS), objective, run, Optimisation(), folder)
+    return Trainer(fabric, build_model(preset, TASKS), objective, run, optimisation or Optimisation(), folder)
 
 
 def interrupt_at(trainer: Trainer, step: int) -> None:
@@ -73,7 +75,7 @@ def interrupt_at(trainer: Trainer, step: int) -> None:
 
 
 def losses(folder: Path) -> list[tuple[float, ...]]:
-    return [tuple(v for k, v in r.items() if k != "steps_per_second") for r in read_history(folder)]
+    return [tuple(v for k, v in r.items() if k not in PACE_FIGURES) for r in read_history(folder)]
 
 
 def test_learns_what_it_sees_again_and_again(tmp_path):
@@ -103,6 +105,57 @@ def test_resume_is_exact(tmp_path, preset):
     for a, b in ((whole.bare, resumed.bare), (whole.average.model, resumed.average.model)):
         state = b.state_dict()
         assert all(torch.equal(v, state[k]) for k, v in a.state_dict().items())
+
+
+def test_a_step_is_the_plain_one(tmp_path):
+    """What the trainer does for speed changes no bit: the same as forward, backward and update written out."""
+    trainer = make_trainer(tmp_path, steps=3, average=0.9, checkpoint_every=3)
+    trainer.fit(Noise())
+    torch.manual_seed(0)
+    objective, model, how = SupervisedObjective(TASKS), build_model("densemtl_edge_s", TASKS).train(), Optimisation()
+    average = {name: x.clone() for name, x in model.state_dict().items()}
+    encoder = list(model.encoder.parameters())
+    rest = [p for p in model.parameters() if not any(p is q for q in encoder)]
+    groups = [{"params": encoder, "peak": how.encoder_lr}, {"params": rest, "peak": how.lr}]
+    optimiser = torch.optim.AdamW(groups, weight_decay=how.weight_decay)
+    expected = []
+    for step in range(3):
+        batch = collate([Noise()[i] for i in step_indices(8, 2, 0, step)])
+        for group in optimiser.param_groups:
+            group["lr"] = group["peak"] * rate_factor(step, 3, how)
+        total, _ = objective(model(batch.image), batch)
+        optimiser.zero_grad()
+        total.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), how.clip)
+        optimiser.step()
+        expected.append(total.item())
+        share = 1 - min(0.9, (1 + step) / (10 + step))
+        weights = {name for name, _ in model.named_parameters()}
+        for name, x in model.state_dict().items():
+            average[name].lerp_(x, share) if name in weights else average[name].copy_(x)
+    assert [record["loss"] for record in read_history(tmp_path)] == expected
+    state = trainer.average.model.state_dict()
+    assert all(torch.equal(state[name], x) for name, x in average.items())
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_resume_is_exact_in_another_memory_format_and_with_a_fused_update(tmp_path, fused):
+    settings = {"channels_last": True, "optimisation": Optimisation(fused=fused)}
+    whole = make_trainer(tmp_path / "whole", steps=4, **settings)
+    whole.fit(Noise())
+    cut = make_trainer(tmp_path / "cut", steps=4, **settings)
+    with pytest.raises(KeyboardInterrupt):
+        cut.fit(Noise(), after_checkpoint=lambda: interrupt_at(cut, 2))
+    resumed = make_trainer(tmp_path / "cut", steps=4, **settings)
+    resumed.resume()
+    resumed.fit(Noise())
+    assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
+    state = resumed.bare.state_dict()
+    assert all(torch.equal(v, state[k]) for k, v in whole.bare.state_dict().items())
+    plain = make_trainer(tmp_path / "plain", steps=1)
+    plain.fit(Noise())
+    first, other = losses(tmp_path / "whole")[0], losses(tmp_path / "plain")[0]
+    assert first[1:] == pytest.approx(other[1:], rel=1e-3), "another rounding, not another network"
 
 
 def test_what_the_objective_learns_goes_on_as_well(tmp_path):
@@ -291,7 +344,7 @@ def test_only_the_newest_checkpoints_are_kept(tmp_path):
 
 def test_trains_on_partial_labels(tmp_path):
     make_trainer(tmp_path, steps=2).fit(Noise(labels=("depth",)))
-    assert set(read_history(tmp_path)[0]) == {"step", "loss", "depth", "steps_per_second"}
+    assert set(read_history(tmp_path)[0]) == {"step", "loss", "depth", *PACE_FIGURES}
 
 
 def test_a_loss_that_is_not_finite_names_step_losses_and_samples(tmp_path):
@@ -328,6 +381,23 @@ class TestBatchStream:
 
 
 class TestOptimisation:
+    def test_a_fused_update_is_adams(self):
+        def after(fused: bool, channels_last: bool) -> list[torch.Tensor]:
+            torch.manual_seed(0)
+            model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.Conv2d(8, 4, 3))
+            model.to(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
+            optimiser = make_optimiser(Optimisation(fused=fused), [], model.parameters())
+            for _ in range(3):
+                model(torch.randn(2, 3, 8, 8)).square().mean().backward()
+                optimiser.step()
+                optimiser.zero_grad()
+            return [p.detach().clone() for p in model.parameters()]
+
+        plain = after(fused=False, channels_last=False)
+        for how in ((True, False), (True, True)):
+            for a, b in zip(after(*how), plain, strict=True):
+                torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+
     @pytest.mark.parametrize("schedule", ["cosine", "poly"])
     def test_rises_then_falls_to_nothing(self, schedule):
         how = Optimisation(schedule=schedule, warmup=0.1)
