@@ -77,7 +77,12 @@ def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
     add("bundles", nargs="*", type=Path, metavar="BUNDLE", help="default: the one that ships, unless --preset is given")
     add("--backends", metavar="A,B", help=f"of {', '.join(BACKENDS)}; default: all that a bundle has and that run here")
     add(
-        "--preset", action="extend", nargs="+", default=[], metavar="NAME", help="untrained networks, compiled for this"
+        "--preset",
+        action="extend",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="untrained networks in the table of bundles",
     )
     add(
         "--input",
@@ -91,11 +96,11 @@ def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
     add("--against", type=Path, metavar="FILE.onnx", help="time a foreign graph in the same turns")
     add("--camera", metavar="HxW", help="size of the image, default the largest working size")
     add("--threads", type=int, metavar="N", help="CPU threads of each engine, default its own choice")
-    add("--presets", metavar="A,B", help="all, or of our presets: one table of cost, time and accuracy")
+    add("--presets", metavar="A,B", help="our presets by name, or all: which one to take")
     add("--plot", type=Path, metavar="FILE.png", help="of --presets: accuracy against time and arithmetic")
-    add("--seconds", type=float, metavar="N", help="of --presets: so many at most for the turns of one (default: 120)")
-    add("--street", type=Path, metavar="FILE", help="of --presets: accuracy there, compare.json of training.compare")
-    add("--camvid", type=Path, metavar="FILE", help="of --presets: accuracy there, see deploy/presets_accuracy.py")
+    add("--seconds", type=float, metavar="N", help="of --presets: for the turns of one (default: 120), after compiling")
+    add("--street", type=Path, metavar="FILE", help="of --presets: a compare.json of training.compare instead of ours")
+    add("--camvid", type=Path, metavar="FILE", help="of --presets: such a file instead of docs/benchmarks/camvid.json")
     add("--runs", type=int, default=30, metavar="N", help="timed frames each (default: %(default)s)")
     add("--warm-up", type=int, default=3, metavar="N", help="frames before, not timed (default: %(default)s)")
     add("--json", type=Path, metavar="FILE", help="write everything measured")

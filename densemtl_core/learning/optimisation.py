@@ -35,7 +35,7 @@ class Optimisation:
         step_at: share of the run after which ``step`` falls (published: 30k of 40k).
         warmup: share of the run over which the rate rises linearly from near zero.
         clip: largest norm of the gradient of all that is trained, discriminators too; 0 = no limit.
-        fused: Adam's update in one pass over memory: faster, by most for large networks, and rounded otherwise. Not
+        fused: the update in one pass over memory: faster, by most for large networks, and rounded otherwise. Not
             with ``16-mixed``.
     """
 
@@ -93,7 +93,7 @@ def make_optimiser(
     if how.optimiser == "adam":
         return torch.optim.Adam(groups, betas=(beta1, beta2), weight_decay=how.weight_decay, fused=how.fused or None)
     if how.optimiser == "sgd":
-        return torch.optim.SGD(groups, momentum=beta1, weight_decay=how.weight_decay)
+        return torch.optim.SGD(groups, momentum=beta1, weight_decay=how.weight_decay, fused=how.fused or None)
     raise InputError(f"optimisation.optimiser is {how.optimiser!r}; known: {', '.join(OPTIMISERS)}")
 
 

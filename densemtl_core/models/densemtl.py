@@ -75,6 +75,11 @@ class DenseMTL(nn.Module):
         """
         if image.ndim != 4 or image.shape[1] != 3:
             raise ValueError(f"image must be (B, 3, H, W) RGB in [0, 1], got shape {tuple(image.shape)}")
+        if not image.is_floating_point():
+            raise ValueError(f"image must be a float tensor, RGB in [0, 1], got {image.dtype}; divide bytes by 255")
+        for task in wanted or ():
+            if task not in self.tasks:
+                raise ValueError(f"wanted names {task!r}; the network has {', '.join(self.tasks)}")
         if intermediate is None:
             intermediate = self.training
         size = (image.shape[-2], image.shape[-1])

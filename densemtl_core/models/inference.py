@@ -17,6 +17,7 @@ What `prepare_for_inference` changes, none of which training could use:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +30,9 @@ from densemtl_core.models.doubled import DoubledBlock, DoubledHead, InPlaceBlock
 from densemtl_core.models.exchange import CrossTaskAttention, CrossTaskExchange
 from densemtl_core.models.folding import fold_batch_norm
 from densemtl_core.models.prepacked import can_prepack, prepack_convolutions
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = ["FORMATS", "InferenceNetwork", "prepare_for_inference"]
 
@@ -63,8 +67,19 @@ class InferenceNetwork(nn.Module):
         Returns:
             As `DenseMTL.forward`.
         """
-        raw: dict[str, list[Tensor]] = self.network(image, intermediate=intermediate, wanted=wanted)
-        return {task: [output.float() for output in outputs] for task, outputs in raw.items()}
+        with torch.no_grad():  # gradients would end at the first prepacked convolution, without a word
+            raw: dict[str, list[Tensor]] = self.network(image, intermediate=intermediate, wanted=wanted)
+            return {task: [output.float() for output in outputs] for task, outputs in raw.items()}
+
+    def train(self, mode: bool = True) -> Self:
+        """Stay in evaluation mode.
+
+        Raises:
+            RuntimeError: ``mode`` is true.
+        """
+        if mode:
+            raise RuntimeError("a network prepared for inference cannot be trained: train the one that it was made of")
+        return super().train(False)
 
 
 def prepare_for_inference(
@@ -73,6 +88,7 @@ def prepare_for_inference(
     """A copy of a trained network, rewritten to be fast; the given one is not touched.
 
     The copy cannot be trained, and its state dict has other names than the model's. It stays on the model's device.
+    Prepacked weights take as much memory again, and are packed anew for every size of input but the last two.
 
     Args:
         model: any preset, in evaluation mode, in float32.
@@ -84,8 +100,8 @@ def prepare_for_inference(
             be moved or exported; say False for ``torch.compile``, which does it itself.
 
     Raises:
-        ValueError: the model is in training mode.
-        InputError: a ``dtype`` that is not one of `FORMATS`.
+        InputError: a ``dtype`` that is not one of `FORMATS`; a model that is prepared already, is in training mode, or
+            is not in float32.
 
     Example:
         >>> fast = prepare_for_inference(model.eval(), torch.bfloat16)
@@ -95,6 +111,13 @@ def prepare_for_inference(
     if dtype not in FORMATS:
         known = ", ".join(str(f).removeprefix("torch.") for f in FORMATS)
         raise InputError(f"prepare_for_inference: dtype {dtype}; use one of {known}")
+    if not isinstance(model, DenseMTL):
+        raise InputError(f"prepare_for_inference: {type(model).__name__} is no DenseMTL; give what build_model made")
+    if model.training:
+        raise InputError("prepare_for_inference: the model is in training mode; call model.eval() first")
+    own = {parameter.dtype for parameter in model.parameters()}
+    if own != {torch.float32}:
+        raise InputError(f"prepare_for_inference: the model is in {', '.join(map(str, own))}; give it in float32")
     network = fold_batch_norm(model).requires_grad_(False)
     if type(network.exchange) is CrossTaskExchange:  # a variant derived from it may join in another way
         for directions in network.exchange.directions.values():

@@ -8,12 +8,19 @@ in the processor's cache. Numbers stay the same, to the last bit.
 from __future__ import annotations
 
 import itertools
+from typing import TYPE_CHECKING, Any
 
 import torch
 from timm.models.resnet import BasicBlock, Bottleneck
 from torch import Tensor, nn
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 __all__ = ["PrepackedConvolution", "PrepackedResidual", "can_prepack", "prepack_convolutions"]
+
+KEPT = 2
+"""Sizes of input for which a convolution keeps packed weights: two kinds of cameras may take turns."""
 
 
 def can_prepack(device: torch.device) -> bool:
@@ -28,8 +35,8 @@ def can_prepack(device: torch.device) -> bool:
 class PrepackedConvolution(nn.Module):
     """A convolution, and ReLU or ReLU6 where it is followed by one.
 
-    Which order is best depends on the input's size, so the weights are packed for the first one seen, and again
-    whenever it changes. The convolution cannot leave the CPU, and gradients do not pass it.
+    Which order is best depends on the input's size, so the weights are packed when one is first seen, and kept for the
+    last `KEPT` of them. The convolution cannot leave the CPU, and gradients do not pass it.
 
     Args:
         conv: zero-padded, on the CPU.
@@ -43,7 +50,7 @@ class PrepackedConvolution(nn.Module):
         self.limits = [0.0, 6.0] if self.name == "hardtanh" else []
         self.geometry = [list(value) for value in (conv.padding, conv.stride, conv.dilation)]
         self.groups = conv.groups
-        self._packed: tuple[torch.Size, Tensor] | None = None
+        self._packed: dict[torch.Size, Tensor] = {}
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, inputs, H, W)`` to ``(B, outputs, H', W')``, channels together in memory."""
@@ -67,12 +74,27 @@ class PrepackedConvolution(nn.Module):
         return summed
 
     def _weight_for(self, x: Tensor) -> Tensor:
-        if self._packed is None or self._packed[0] != x.shape:
+        packed = self._packed.get(x.shape)
+        if packed is None:
             packed = torch.ops.mkldnn._reorder_convolution_weight(
                 self.weight.detach(), *self.geometry, self.groups, list(x.shape)
             )
-            self._packed = x.shape, packed
-        return self._packed[1]
+            # A new dictionary: another thread may be reading the old one.
+            self._packed = dict([*self._packed.items(), (x.shape, packed)][-KEPT:])
+        return packed
+
+    # What is packed is a copy: it goes when the weights change, and does not travel.
+
+    def _load_from_state_dict(self, *arguments: Any) -> None:
+        self._packed = {}
+        super()._load_from_state_dict(*arguments)
+
+    def _apply(self, *arguments: Any, **options: Any) -> Self:
+        self._packed = {}
+        return super()._apply(*arguments, **options)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_packed": {}}
 
 
 class PrepackedResidual(nn.Module):

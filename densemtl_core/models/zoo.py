@@ -22,18 +22,7 @@ from densemtl_core.models.densemtl import DenseMTL
 from densemtl_core.models.edge import EdgeDecoder, EdgeExchange, EdgePyramid
 from densemtl_core.models.encoder import Encoder
 from densemtl_core.models.exchange import CrossTaskExchange
-from densemtl_core.models.exchange_variants import (
-    CoarseEdgeDecoder,
-    DensePoolExchange,
-    DepthwiseExchange,
-    GatedSharedExchange,
-    LowRankExchange,
-    MultiHeadExchange,
-    PooledKeysExchange,
-    PoolExchange,
-    SilentExchange,
-    TokenPoolExchange,
-)
+from densemtl_core.models.pool import PoolExchange
 from densemtl_core.tasks import Task, make_tasks
 
 __all__ = ["PRESETS", "Preset", "build_model"]
@@ -151,23 +140,7 @@ PRESETS: Mapping[str, Preset] = {
     "xtam_fine_edge_s": _edge(
         "densemtl_edge_s with the published exchange and its attention at 1/8", partial(CrossTaskExchange, downscale=1)
     ),
-    # What else was tried (docs/exchange.md).
-    "heads_edge_s": _edge("shared projections, four heads", MultiHeadExchange),
-    "lowrank_edge_s": _edge("shared projections, 16 channels of attention", LowRankExchange),
-    "pooledkeys_edge_s": _edge("shared projections, a quarter of the keys", PooledKeysExchange),
-    "silent_edge_s": _edge("shared projections, no attention", SilentExchange),
-    "sharedgate_edge_s": _edge("PAD-Net's gate once a source, fused", GatedSharedExchange),
-    "depthwise_edge_s": _edge("the published exchange with depthwise convolutions", DepthwiseExchange),
-    "pool_edge_s": _edge("a pool that all tasks write to and read from", PoolExchange),
-    "densepool_edge_s": _edge("the pool, with PAD-Net's gates", DensePoolExchange),
-    "tokenpool_edge_s": _edge("a pool, and 32 tokens that all tasks share", TokenPoolExchange),
-    "quarter_edge_s": _edge(
-        "shared projections at 1/4, attention at 1/32", partial(EdgeExchange, downscale=8), ThreeWaysEdgeDecoder
-    ),
-    "quarterpool_edge_s": _edge("the pool at 1/4", PoolExchange, ThreeWaysEdgeDecoder),
-    "sixteenth_edge_s": _edge(
-        "shared projections at 1/16, attention at 1/32", partial(EdgeExchange, downscale=2), CoarseEdgeDecoder
-    ),
+    "pool_edge_s": _edge("densemtl_edge_s with its exchange through a pool", PoolExchange),
 }
 
 

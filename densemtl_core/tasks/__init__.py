@@ -95,7 +95,8 @@ def from_config(config: Mapping[str, Any]) -> Task:
     if kind is None:
         raise InputError(f"task {dict(config)} has no kind; give kind: one of {', '.join(registered())}")
     if kind not in _KINDS:
-        raise InputError(f"unknown task kind {kind!r}; registered: {', '.join(registered())}")
+        hint = did_you_mean(str(kind), registered())
+        raise InputError(f"unknown task kind {kind!r}; {hint}registered: {', '.join(registered())}")
     known = [field.name for field in dataclasses.fields(_KINDS[kind])]
     for name in options:
         if name not in known:
@@ -127,6 +128,8 @@ def make_tasks(
     Raises:
         InputError: an unknown kind, a repeated name, no task at all, or a semantic task without classes.
     """
+    if isinstance(tasks, str):
+        raise InputError(f"tasks is the text {tasks!r}; give a list of names: [{tasks!r}]")
     made = []
     for task in tasks:
         if isinstance(task, Task):

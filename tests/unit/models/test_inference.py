@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import importlib.util
 from pathlib import Path
 
@@ -134,5 +135,37 @@ def test_nothing_needs_a_gradient(networks):
 def test_bad_input_is_refused(networks):
     with pytest.raises(InputError, match="float64; use one of float32, bfloat16, float16"):
         prepare_for_inference(networks["densemtl_edge_s"], torch.float64)
-    with pytest.raises(ValueError, match="evaluation mode"):
+    with pytest.raises(InputError, match=r"in training mode; call model.eval\(\) first"):
         prepare_for_inference(build_model("densemtl_edge_s", ("depth",)))
+    with pytest.raises(InputError, match=r"the model is in torch.bfloat16; give it in float32"):
+        prepare_for_inference(copy.deepcopy(networks["densemtl_edge_s"]).bfloat16())
+    with pytest.raises(InputError, match="InferenceNetwork is no DenseMTL"):
+        prepare_for_inference(prepare_for_inference(networks["densemtl_edge_s"]))
+
+
+def test_it_cannot_be_trained(networks):
+    fast = prepare_for_inference(networks["densemtl_edge_s"])
+    with pytest.raises(RuntimeError, match="train the one that it was made of"):
+        fast.train()
+    image = torch.rand(1, 3, 64, 64, requires_grad=True)
+    assert not any(output.requires_grad for outputs in fast(image).values() for output in outputs)
+    assert not fast.eval().training
+
+
+def test_packed_weights_follow_the_weights(networks, tmp_path):
+    image, other_size = torch.rand(1, 3, 64, 64), torch.rand(1, 3, 32, 96)
+    model = networks["densemtl_edge_s"]
+    other = copy.deepcopy(model)
+    for parameter in other.parameters():
+        parameter.data *= 0.9
+    fast, wanted = prepare_for_inference(model), prepare_for_inference(other)
+    before = fast(image)
+    copied = copy.deepcopy(fast)
+    torch.save(fast, tmp_path / "fast.pt")  # what was packed cannot be saved, and does not have to be
+    for size in (image, other_size, torch.rand(1, 3, 32, 32)):  # more sizes than are kept
+        fast(size)
+    fast.load_state_dict(wanted.state_dict())
+    for x in (image, other_size):
+        same = {task: fast(x)[task][0].equal(wanted(x)[task][0]) for task in fast.tasks}
+        assert all(same.values()), same
+    assert all(copied(image)[task][0].equal(before[task][0]) for task in fast.tasks)
