@@ -91,7 +91,7 @@ class PrepackedConvolution(nn.Module):
 
     def _apply(self, *arguments: Any, **options: Any) -> Self:
         self._packed = {}
-        return super()._apply(*arguments, **options)
+        return super()._apply(*arguments, **options)  # type: ignore[no-untyped-call]
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_packed": {}}
