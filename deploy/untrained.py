@@ -18,6 +18,9 @@ CALIBRATION_FRAMES = 4
 """Of the street world. The ranges of random weights are of no use anyway."""
 
 CLASSES = 19
+SEEN = (128, 256)
+"""``(H, W)`` of the pictures that batch normalisation sees: two streets and two of noise."""
+
 SIZE = (256, 512)
 SEED = 0
 
@@ -25,7 +28,7 @@ SEED = 0
 def untrained_network(
     preset: str, size: tuple[int, int] | None = None, classes: int = CLASSES
 ) -> tuple[DenseMTL, ModelDescription]:
-    """A network of all four tasks with random weights, always the same ones.
+    """A network of all four tasks with random weights, always the same ones, and statistics of streets and noise.
 
     Args:
         preset: a key of `densemtl_core.models.PRESETS`.
@@ -37,6 +40,7 @@ def untrained_network(
     """
     import torch  # only here: whoever times finished bundles needs none of it
 
+    from densemtl_core.data.street import StreetWorld
     from densemtl_core.models import PRESETS, ModelDescription, build_model
     from densemtl_core.tasks import make_tasks
 
@@ -44,7 +48,16 @@ def untrained_network(
         raise InputError(f"--preset {preset!r} is unknown; {did_you_mean(preset, PRESETS)}known: {', '.join(PRESETS)}")
     torch.manual_seed(SEED)
     tasks = make_tasks(("semantic", "depth", "normals", "edges"), num_classes=classes)
-    return build_model(preset, tasks), ModelDescription(preset, tasks, size or SIZE)
+    model = build_model(preset, tasks)
+    # Batch normalisation that has seen nothing lets a deep network's values grow layer by layer, and its rounding too.
+    settings = {norm: norm.momentum for norm in model.modules() if isinstance(norm, torch.nn.BatchNorm2d)}
+    for norm in settings:
+        norm.momentum = None  # the mean of what comes
+    with torch.no_grad():
+        model(torch.cat([StreetWorld(size=SEEN).batch([0, 1]).image, torch.rand(2, 3, *SEEN)]))
+    for norm, momentum in settings.items():
+        norm.momentum = momentum
+    return model, ModelDescription(preset, tasks, size or SIZE)
 
 
 def untrained_bundles(
