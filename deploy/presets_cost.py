@@ -43,7 +43,7 @@ def cost(preset: str, size: tuple[int, int] = COUNTED_AT) -> Cost:
         InputError: unknown preset.
     """
     with torch.device("meta"):
-        model, _ = untrained_network(preset)
+        model, _ = untrained_network(preset, settled=False)
         image = torch.empty(1, 3, *size)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model.eval()(image)

@@ -26,14 +26,16 @@ SEED = 0
 
 
 def untrained_network(
-    preset: str, size: tuple[int, int] | None = None, classes: int = CLASSES
+    preset: str, size: tuple[int, int] | None = None, classes: int = CLASSES, settled: bool = True
 ) -> tuple[DenseMTL, ModelDescription]:
-    """A network of all four tasks with random weights, always the same ones, and statistics of streets and noise.
+    """A network of all four tasks with random weights, always the same ones.
 
     Args:
         preset: a key of `densemtl_core.models.PRESETS`.
         size: ``(H, W)`` at which it works; None: 256 x 512.
         classes: of the task ``semantic``.
+        settled: batch normalisation has seen streets and noise. Else the values of a deep network grow from layer to
+            layer, and its rounding with them.
 
     Raises:
         InputError: unknown preset, or a number of classes that cannot be.
@@ -49,14 +51,14 @@ def untrained_network(
     torch.manual_seed(SEED)
     tasks = make_tasks(("semantic", "depth", "normals", "edges"), num_classes=classes)
     model = build_model(preset, tasks)
-    # Batch normalisation that has seen nothing lets a deep network's values grow layer by layer, and its rounding too.
-    settings = {norm: norm.momentum for norm in model.modules() if isinstance(norm, torch.nn.BatchNorm2d)}
-    for norm in settings:
-        norm.momentum = None  # the mean of what comes
-    with torch.no_grad():
-        model(torch.cat([StreetWorld(size=SEEN).batch([0, 1]).image, torch.rand(2, 3, *SEEN)]))
-    for norm, momentum in settings.items():
-        norm.momentum = momentum
+    if settled:
+        norms = {norm: norm.momentum for norm in model.modules() if isinstance(norm, torch.nn.BatchNorm2d)}
+        for norm in norms:
+            norm.momentum = None  # the mean of what comes
+        with torch.no_grad():
+            model(torch.cat([StreetWorld(size=SEEN).batch([0, 1]).image, torch.rand(2, 3, *SEEN)]))
+        for norm, momentum in norms.items():
+            norm.momentum = momentum
     return model, ModelDescription(preset, tasks, size or SIZE)
 
 
