@@ -73,7 +73,9 @@ def _distance(marked: np.ndarray, reach: float) -> np.ndarray:
     """Pixels to the nearest marked pixel, at most ``reach``; OpenCV leaves it open what it is when none is marked."""
     if not marked.any():
         return np.full(marked.shape, reach, np.float32)
-    exact = cv2.distanceTransform((~marked).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    found = cv2.distanceTransform((~marked).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE).astype(np.float64)
+    # Squares of distances between pixels are whole numbers; OpenCV's threads round the last bit now so, now so.
+    exact = np.sqrt(np.rint(found * found)).astype(np.float32)
     return np.minimum(exact, np.float32(reach))
 
 
