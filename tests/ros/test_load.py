@@ -90,7 +90,8 @@ def test_a_short_soak_with_the_shipped_bundle(tmp_path):
     assert frames["unexplained"] == 0, frames
     assert frames["processed"] > 20
     assert frames["missed"] <= 0.05 * frames["published_by_camera"], frames
-    assert figures["threads"]["least"] == figures["threads"]["most"], figures["threads"]
+    # One that comes and goes was seen on a busy machine; a leak of one a frame, or a second, would be a dozen.
+    assert figures["threads"]["most"] <= figures["threads"]["least"] + 1, figures["threads"]
     assert figures["open_files"]["most"] <= figures["open_files"]["least"] + 2
     # Scaled to the half hour a leak of one small frame in ten would be far more than this.
     assert abs(figures["resident_mb"]["growth_percent"]) < 2.0, figures["resident_mb"]
