@@ -24,11 +24,12 @@ from pathlib import Path
 import cv2
 import torch
 from network import extra_peak
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from densemtl_core.models import PRESETS, build_model
 from densemtl_core.tasks import DepthTask
+from deploy.comparison import spread
 from deploy.presets_pareto import beaten_by
 from deploy.presets_plot import Panel, Point, draw
 
@@ -37,23 +38,23 @@ MANY = tuple(range(2, 9))
 PUBLISHED = "densemtl_r101"
 
 
-def shapes(preset: str, tasks: int, size: tuple[int, int]) -> tuple[nn.Module, list[tuple[int, ...]], float]:
-    """A preset's exchange without weights, the shapes of its features, and its GFLOP a frame."""
+def shapes(preset: str, tasks: int, size: tuple[int, int]) -> tuple[list[tuple[int, ...]], float]:
+    """The shapes of the features that a preset exchanges, and its exchange's GFLOP a frame; computes nothing."""
     seen: list[tuple[int, ...]] = []
     with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
         model = build_model(preset, [DepthTask(name=f"task{i}") for i in range(tasks)]).eval()
-        model.mean, model.std = model.mean.to("meta"), model.std.to("meta")
-        exchange = model.exchange
-        assert exchange is not None  # noqa: S101
-        exchange.register_forward_pre_hook(lambda _, given: seen.extend(tuple(x.shape) for x in given[0].values()))
+        assert model.exchange is not None  # noqa: S101
+        model.exchange.register_forward_pre_hook(
+            lambda _, given: seen.extend(tuple(x.shape) for x in given[0].values())
+        )
         model(torch.empty(1, 3, *size))
     flop = sum(counter.get_flop_counts()["DenseMTL.exchange"].values())
-    return exchange, seen, flop / 1e9
+    return seen, flop / 1e9
 
 
 def ready(preset: str, tasks: int) -> tuple[Callable[[], object], float]:
     """A call of the exchange with random weights and features at `TIMED`, and its parameters in millions."""
-    _, seen, _ = shapes(preset, tasks, TIMED)
+    seen, _ = shapes(preset, tasks, TIMED)
     make = PRESETS[preset].make_exchange
     assert make is not None  # noqa: S101
     exchange = make([f"task{i}" for i in range(tasks)], seen[0][1]).eval()
@@ -70,11 +71,7 @@ def in_turns(calls: Sequence[Callable[[], object]], repeats: int) -> list[dict[s
             call()
             if turn:
                 times.append(1e3 * (time.perf_counter() - start))
-    tenths = [statistics.quantiles(times, n=10) for times in spent]
-    return [
-        {"p50": round(statistics.median(times), 3), "p10": round(t[0], 3), "p90": round(t[-1], 3)}
-        for times, t in zip(spent, tenths, strict=True)
-    ]
+    return [spread(times) for times in spent]
 
 
 def exponent(tasks: Sequence[int], costs: Sequence[float]) -> float:
@@ -100,7 +97,7 @@ def table(wanted: Sequence[tuple[str, int]], repeats: int) -> list[dict[str, obj
             {
                 "preset": preset,
                 "tasks": tasks,
-                "gflop": round(shapes(preset, tasks, COUNTED)[2], 3),
+                "gflop": round(shapes(preset, tasks, COUNTED)[1], 3),
                 "parameters_M": round(parameters, 3),
                 "extra_peak_MiB": memory(preset, tasks),
             }
@@ -148,7 +145,7 @@ def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     default = [name for name in PRESETS if name.endswith("_edge_s") and PRESETS[name].make_exchange]
-    parser.add_argument("--presets", default=",".join(default), help="default: the edge frame's that exchange")
+    parser.add_argument("--presets", default=",".join(default), help="default: all of the edge frame with an exchange")
     parser.add_argument(
         "--many",
         default="xtam_edge_s,densemtl_edge_s,pool_edge_s",
@@ -185,7 +182,7 @@ def main() -> None:
                 "gflop_8_over_4": round(rows[6]["gflop"] / rows[2]["gflop"], 2),  # type: ignore[operator]
                 "ms_8_over_4": round(rows[6]["ms"]["p50"] / rows[2]["ms"]["p50"], 2),  # type: ignore[index]
             }
-    published = {t: round(shapes(PUBLISHED, t, COUNTED)[2], 1) for t in MANY}
+    published = {t: round(shapes(PUBLISHED, t, COUNTED)[1], 1) for t in MANY}
     report = {
         "command": f"OMP_WAIT_POLICY=PASSIVE python docs/benchmarks/exchange.py --repeats {given.repeats}",
         "threads": given.threads,
