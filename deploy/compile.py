@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -314,4 +315,5 @@ def _print_latency(bundle: Path, size: tuple[int, int], backend: str) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C: no temporary folder stays behind
     raise SystemExit(main())

@@ -9,6 +9,7 @@ python -m training.predict images/ --run runs/mine --raw --tasks semantic,depth 
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -140,4 +141,5 @@ def _size(text: str | None) -> tuple[int, int] | None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C: files are completed
     raise SystemExit(main())

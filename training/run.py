@@ -16,7 +16,8 @@ from torch.utils.data import Dataset, Subset
 from densemtl_core.data.sample import Sample
 from densemtl_core.learning.checkpoint import save_checkpoint
 from densemtl_core.learning.evaluation import gather_metrics, judge
-from densemtl_core.learning.trainer import Trainer, read_history
+from densemtl_core.learning.run_files import read_history
+from densemtl_core.learning.trainer import Trainer
 from densemtl_core.learning.written_files import write_whole
 from densemtl_core.models import DenseMTL, ModelDescription, build_model
 from training.adaptation import make_adaptation, open_target, target_frames

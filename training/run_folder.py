@@ -14,7 +14,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from densemtl_core.errors import InputError
-from densemtl_core.learning.trainer import checkpoints
+from densemtl_core.learning.run_files import checkpoints
 from densemtl_core.learning.written_files import write_whole, writing
 from training.provenance import provenance
 from training.settings import Settings

@@ -23,7 +23,7 @@ from typing import Any
 from densemtl_core.errors import InputError, did_you_mean
 from densemtl_core.learning.batch_stream import batch_stream
 from densemtl_core.learning.checkpoint import load_checkpoint
-from densemtl_core.learning.trainer import checkpoints, read_history
+from densemtl_core.learning.run_files import checkpoints, read_history
 from densemtl_core.learning.written_files import write_whole
 from training.adaptation import make_adaptation, target_frames
 from training.checks import check_settings

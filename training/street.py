@@ -9,6 +9,7 @@ python -m training.street --further further.jpg --sequences 4
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -136,4 +137,5 @@ def _progress(frames: int) -> Iterator[Callable[[], object]]:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C: a sequence is whole or not there
     raise SystemExit(main())

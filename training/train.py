@@ -20,7 +20,7 @@ import torch
 from omegaconf import OmegaConf
 
 from densemtl_core.errors import InputError
-from densemtl_core.learning.trainer import checkpoints
+from densemtl_core.learning.run_files import checkpoints
 from densemtl_core.learning.written_files import UnwritableError
 from training.adaptation import with_target_aspect
 from training.checks import check_settings
@@ -83,6 +83,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             run(with_target_aspect(settings), out, given.resume)
     except UnwritableError as error:
         print(f"error: {error}, then {_further(out)}", file=sys.stderr)
+        return 2
+    except torch.OutOfMemoryError as error:
+        line = str(error).split(". ")[0].strip()
+        print(
+            f"error: {line}; lower run.batch or data.size, or give precision=bf16-mixed, then {_further(out)}",
+            file=sys.stderr,
+        )
         return 2
     except (InputError, FloatingPointError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from densemtl_core.data.sample import Sample, collate
 from densemtl_core.errors import InputError
+from densemtl_core.learning.interruption import STOPPING
 
 __all__ = ["BatchStream", "batch_stream", "step_indices"]
 
@@ -121,6 +122,14 @@ class BatchStream(Iterator[Sample]):
             raise one.batch
         return one.batch
 
+    def close(self) -> None:
+        """End the loading processes. They do not heed the signals with which Python would end them as it exits."""
+        loaded, self._loaded = self._loaded, None
+        # The loader does it as soon as nobody refers to it; a traceback may. It has no public name for it.
+        end = getattr(loaded, "_shutdown_workers", None)
+        if end is not None:
+            end()
+
 
 def batch_stream(
     dataset: Dataset[Sample],
@@ -176,5 +185,7 @@ def batch_stream(
 
 def _begin_worker(_: int) -> None:
     torch.set_num_threads(1)
-    # A terminal's Ctrl-C reaches every process; the trainer alone decides when to stop, and then needs no batch more.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A terminal's Ctrl-C and a scheduler's SIGTERM reach every process of the group; the trainer alone decides when to
+    # stop, and then needs no batch more.
+    for number in STOPPING:
+        signal.signal(number, signal.SIG_IGN)

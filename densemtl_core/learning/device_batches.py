@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from densemtl_core.data.sample import Sample
+from densemtl_core.errors import InputError
 
 __all__ = ["moved", "on_device"]
 
@@ -50,17 +51,23 @@ def on_device(batches: Iterable[Sample], device: torch.device, channels_last: bo
         return
     copying = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
     before: tuple[Sample, torch.cuda.Event] | None = None
-    for batch in batches:
-        if batch.image.is_cuda:  # rendered there, in the stream that trains
-            copy, done = moved(batch, device, channels_last), torch.cuda.current_stream(device).record_event()
-        else:
-            with torch.cuda.stream(copying):
-                copy, done = moved(batch, device, channels_last), copying.record_event()
-        if before is not None:
-            yield _arrived(*before)
-        before = copy, done
+    failed: InputError | None = None
+    try:
+        for batch in batches:
+            if batch.image.is_cuda:  # rendered there, in the stream that trains
+                copy, done = moved(batch, device, channels_last), torch.cuda.current_stream(device).record_event()
+            else:
+                with torch.cuda.stream(copying):
+                    copy, done = moved(batch, device, channels_last), copying.record_event()
+            if before is not None:
+                yield _arrived(*before)
+            before = copy, done
+    except InputError as error:  # of a sample after the one that waits, which comes first
+        failed = error
     if before is not None:
         yield _arrived(*before)
+    if failed is not None:
+        raise failed
 
 
 def _arrived(batch: Sample, done: torch.cuda.Event) -> Sample:

@@ -1,4 +1,4 @@
-"""Ctrl-C while a network trains."""
+"""Ctrl-C, or a scheduler's SIGTERM, while a network trains."""
 
 from __future__ import annotations
 
@@ -7,19 +7,22 @@ import signal
 import threading
 from types import FrameType, TracebackType
 
-__all__ = ["Interruption"]
+__all__ = ["STOPPING", "Interruption"]
 
 log = logging.getLogger(__name__)
 
+STOPPING = (signal.SIGINT, signal.SIGTERM)
+"""SIGTERM is how schedulers (Slurm, Kubernetes) announce that they will kill, some seconds before."""
+
 
 class Interruption:
-    """Ctrl-C asks for the end of the step and a checkpoint; a second one takes effect at once.
+    """Either signal asks for the end of the step and a checkpoint; a second one takes effect at once.
 
     Args:
         alone: there is one process; several would not stop at the same step, and are ended as ever.
 
     Attributes:
-        asked: whether it was pressed.
+        asked: whether a signal came.
     """
 
     def __init__(self, alone: bool) -> None:
@@ -29,14 +32,15 @@ class Interruption:
 
     def __enter__(self) -> Interruption:
         if self._listens:
-            self._before = signal.signal(signal.SIGINT, self._note)
+            self._before = {number: signal.signal(number, self._note) for number in STOPPING}
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._listens:
-            signal.signal(signal.SIGINT, self._before)
+            for number, handler in self._before.items():
+                signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.asked:

@@ -12,7 +12,7 @@ from torch import nn
 
 from densemtl_core.errors import InputError
 
-__all__ = ["Optimisation", "lay_out", "make_optimiser", "rate_factor", "set_rates"]
+__all__ = ["Optimisation", "load_optimiser", "make_optimiser", "rate_factor", "set_rates"]
 
 OPTIMISERS = ("adamw", "adam", "sgd")
 SCHEDULES = ("cosine", "step", "poly", "constant")
@@ -97,12 +97,19 @@ def make_optimiser(
     raise InputError(f"optimisation.optimiser is {how.optimiser!r}; known: {', '.join(OPTIMISERS)}")
 
 
-def lay_out(optimiser: torch.optim.Optimizer) -> None:
-    """Lay what an optimiser remembers of each weight out in memory as the weight is.
+def load_optimiser(optimiser: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """What an optimiser remembers of each weight, from a checkpoint; its settings (rates, decay, betas) stay its own.
 
-    A checkpoint keeps values, not memory formats. A fused update takes both for alike, and another order of memory may
-    be rounded otherwise.
+    Moments are laid out in memory as their weights are. A checkpoint keeps values, not memory formats; a fused update
+    takes both for alike, and another order of memory may be rounded otherwise.
+
+    Args:
+        optimiser: of the same parameters, in the same groups.
+        state: its ``state_dict()``.
     """
+    settings = [{name: value for name, value in group.items() if name != "params"} for group in optimiser.param_groups]
+    groups = [{**saved, **own} for saved, own in zip(state["param_groups"], settings, strict=True)]
+    optimiser.load_state_dict({**state, "param_groups": groups})
     for parameter, state in optimiser.state.items():
         for name, value in state.items():
             if torch.is_tensor(value) and value.shape == parameter.shape and value.stride() != parameter.stride():

@@ -47,6 +47,7 @@ def write_state(folder: Path, state: Mapping[str, Any], *, extra: Mapping[str, b
     with writing(folder, sum(map(len, contents.values()))):
         folder.parent.mkdir(parents=True, exist_ok=True)
         fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        before = fresh.with_name(f"{fresh.name}.before")
         try:
             for name, data in contents.items():
                 with open(fresh / name, "wb") as file:
@@ -54,11 +55,25 @@ def write_state(folder: Path, state: Mapping[str, Any], *, extra: Mapping[str, b
                     file.flush()
                     os.fsync(file.fileno())
             fresh.chmod(0o755)
-            shutil.rmtree(folder, ignore_errors=True)
+            if folder.exists():
+                folder.rename(before)  # a folder cannot be replaced: this one is gone for an instant, not lost
             fresh.rename(folder)
+            _fsync_folder(folder.parent)
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
+            if before.exists() and not folder.exists():
+                before.rename(folder)
+            shutil.rmtree(before, ignore_errors=True)
     return folder
+
+
+def _fsync_folder(folder: Path) -> None:
+    """The names in a folder, to the disk: a power cut after this loses none of them."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def read_state(folder: Path) -> dict[str, Any]:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
@@ -27,9 +29,17 @@ from densemtl_core.learning.batch_stream import BatchStream, batch_stream
 from densemtl_core.learning.device_batches import on_device
 from densemtl_core.learning.interruption import Interruption
 from densemtl_core.learning.objective import Objective
-from densemtl_core.learning.optimisation import Optimisation, lay_out, make_optimiser, set_rates
+from densemtl_core.learning.optimisation import Optimisation, load_optimiser, make_optimiser, set_rates
 from densemtl_core.learning.pace import Pace
-from densemtl_core.learning.state_files import random_state, read_state, restore_random_state, write_state
+from densemtl_core.learning.run_files import (
+    HISTORY,
+    checkpoints,
+    newest_checkpoint,
+    read_history,
+    set_aside_later,
+    write_checkpoint,
+)
+from densemtl_core.learning.state_files import random_state, read_state, restore_random_state
 from densemtl_core.learning.weight_average import WeightAverage
 from densemtl_core.learning.written_files import write_whole, writing
 from densemtl_core.models import DenseMTL
@@ -37,8 +47,6 @@ from densemtl_core.models import DenseMTL
 __all__ = ["RunSettings", "Trainer"]
 
 log = logging.getLogger(__name__)
-
-CHECKPOINTS, HISTORY = "checkpoints", "history.jsonl"
 
 
 # The fields of a batched sample; a wrapper for several processes looks into tuples, but not into a `Sample`.
@@ -205,7 +213,8 @@ class Trainer:
         pace = self.pace = Pace(settings.batch, loaded * settings.workers)
         pairs = zip(self._moved(batches), repeat(None) if targets is None else self._moved(targets), strict=False)
         self.learner.train()
-        with Interruption(alone=fabric.world_size == 1) as interruption:
+        alone = fabric.world_size == 1
+        with closing(batches), closing(targets or batches), Interruption(alone) as interruption:
             for batch, target_batch in pace.watched(pairs):
                 total, parts = self._update(batch, target_batch)
                 pace.step()
@@ -252,25 +261,46 @@ class Trainer:
                 f"run.batch gives {len(batch.image)} image a process, with which this network cannot normalise; "
                 "give at least 2 a process"
             ) from None
-        if not torch.isfinite(total):
-            losses = ", ".join(f"{k} {float(v):.4g}" for k, v in parts.items())
-            kept = checkpoints(self.folder)
-            last = f"the last checkpoint is {kept[-1].name}" if kept else "there is no checkpoint yet"
-            raise FloatingPointError(
-                f"step {self.step + 1}: the loss is {total.item()} ({losses}); lower optimisation.lr, or look at the "
-                f"samples {batch.name[:200]}{'' if target is None else f' and {target.name[:200]}'}; {last}"
-            )
         set_rates(self.optimiser, self.step, self.settings.steps, self.optimisation)
         self.optimiser.zero_grad(set_to_none=True)
         self.fabric.backward(total)
-        if self.optimisation.clip:
-            norm = self.optimisation.clip
-            self.fabric.clip_gradients(self.learner, self.optimiser, max_norm=norm, error_if_nonfinite=False)
+        norm = self._clipped()
+        # One look for both, since on a GPU every look waits for it; and before a weight is changed.
+        bad = ~torch.isfinite(total) if norm is None else ~(torch.isfinite(total) & torch.isfinite(norm))
+        if self.fabric.world_size > 1:  # what one process saw ends all of them: the others would wait for it
+            seen: Any = self.fabric.all_reduce(bad.float(), reduce_op="sum")
+            bad = seen > 0
+        if bad:
+            losses = ", ".join(f"{k} {float(v):.4g}" for k, v in parts.items())
+            kept = checkpoints(self.folder)
+            last = f"the last checkpoint is {kept[-1].name}" if kept else "there is no checkpoint yet"
+            what = f"the loss is {total.item()} ({losses})"
+            if norm is not None and torch.isfinite(total):
+                what = f"the gradient's norm is {norm.item()}, the loss {total.item()} ({losses})"
+            raise FloatingPointError(
+                f"step {self.step + 1}: {what}; lower optimisation.lr, or look at the "
+                f"samples {batch.name[:200]}{'' if target is None else f' and {target.name[:200]}'}; {last}"
+            )
         self.optimiser.step()
         self.step += 1
         if self.average is not None:
             self.average.update(self.bare)
         return total, parts
+
+    @property
+    def _scaler(self) -> Any:
+        """Of 16-mixed: scales the loss, and leaves a step out whose gradients overflow; None in other precisions."""
+        return getattr(self.fabric.strategy.precision, "scaler", None)
+
+    def _clipped(self) -> Tensor | None:
+        """Limit the gradient; its norm before that, None where the scaler looks after what is not finite."""
+        limit = self.optimisation.clip
+        if self._scaler is not None and not limit:
+            return None  # a fused update takes the scale out itself
+        norm = self.fabric.clip_gradients(
+            self.learner, self.optimiser, max_norm=limit or math.inf, error_if_nonfinite=False
+        )
+        return norm if self._scaler is None else None
 
     # Checkpoints -----------------------------------------------------------------------------------------------------
 
@@ -290,19 +320,22 @@ class Trainer:
                 state["adaptation"] = self.adaptation.state_dict()
             if self.average is not None:
                 state["average"] = {"updates": self.average.updates, "model": self.average.model.state_dict()}
-            write_state(self.folder / CHECKPOINTS / f"step_{self.step:08d}", state)
-            for old in checkpoints(self.folder)[: -self.settings.keep]:
-                _remove(old)
+            if self._scaler is not None:
+                state["scaler"] = self._scaler.state_dict()
+            write_checkpoint(self.folder, self.step, state, self.settings.keep)
         self.fabric.barrier()
 
     def resume(self, checkpoint: Path | None = None) -> None:
-        """Go on from a checkpoint, the newest by default; the history's later records are dropped.
+        """Go on from a checkpoint, the newest by default.
+
+        The history's later records are dropped, and later checkpoints renamed: else the next resume would take them for
+        this run's. Settings are this run's, the checkpoint's rates are not brought back.
 
         Raises:
             InputError: there is none, it is damaged, or it is of another network or run.
         """
         if checkpoint is None:
-            checkpoint, state = self._newest()
+            checkpoint, state = newest_checkpoint(self.folder)
         else:
             state = read_state(checkpoint)
         if state["step"] > self.settings.steps:
@@ -321,8 +354,9 @@ class Trainer:
             self.objective.load_state_dict(state["objective"])
             if self.adaptation is not None:
                 self.adaptation.load_state_dict(state["adaptation"])
-            self.optimiser.load_state_dict(state["optimiser"])
-            lay_out(self.optimiser)
+            load_optimiser(self.optimiser, state["optimiser"])
+            if self._scaler is not None and "scaler" in state:
+                self._scaler.load_state_dict(state["scaler"])
             if self.average is not None:
                 self.average.model.load_state_dict(state["average"]["model"])
                 self.average.updates = state["average"]["updates"]
@@ -338,26 +372,12 @@ class Trainer:
                 len(state["random"]),
                 self.fabric.world_size,
             )
+        self.fabric.barrier()  # every process has read
         if self.fabric.is_global_zero:
+            set_aside_later(self.folder, self.step)
             kept = [r for r in read_history(self.folder) if r["step"] <= self.step]
             write_whole(self.folder / HISTORY, "".join(json.dumps(r) + "\n" for r in kept))
         self.fabric.barrier()
-
-    def _newest(self) -> tuple[Path, dict[str, Any]]:
-        """The newest checkpoint that can be read, and what it holds."""
-        found = checkpoints(self.folder)
-        if not found:
-            raise InputError(
-                f"nothing to resume: {self.folder / CHECKPOINTS} has no checkpoint; start without --resume"
-            )
-        for checkpoint in reversed(found):
-            try:
-                return checkpoint, read_state(checkpoint)
-            except InputError as error:
-                if checkpoint == found[0]:
-                    raise
-                log.warning("%s; taking the one before", error)
-        raise AssertionError("the loop returns or raises")
 
     def _gathered_random_state(self) -> list[dict[str, Tensor]]:
         """Every process's, in their order: dropout of each goes on where it was."""
@@ -378,29 +398,3 @@ class Trainer:
 
 def _fields(batch: Sample) -> Fields:
     return batch.image, batch.labels, batch.intrinsics, batch.name
-
-
-def checkpoints(folder: Path) -> list[Path]:
-    """The complete checkpoints of a run folder, oldest first."""
-    return sorted(p for p in (folder / CHECKPOINTS).glob("step_*") if p.is_dir())
-
-
-def read_history(folder: Path) -> list[dict[str, float]]:
-    """The records of a run folder; a last line that was cut off is left out."""
-    file = folder / HISTORY
-    records: list[dict[str, float]] = []
-    for line in file.read_text().splitlines() if file.exists() else []:
-        try:
-            records.append(json.loads(line))
-        except ValueError:
-            log.warning("%s: a cut record was left out", file)
-    return records
-
-
-def _remove(checkpoint: Path) -> None:
-    # renamed first: an interrupted removal must not leave half a checkpoint under its name
-    doomed = checkpoint.with_name(f".{checkpoint.name}.old")
-    checkpoint.rename(doomed)
-    for file in doomed.iterdir():
-        file.unlink()
-    doomed.rmdir()

@@ -59,7 +59,10 @@ def write_whole(path: Path, data: bytes | str) -> None:
     with writing(path, len(content)):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            partial.write_bytes(content)
+            with open(partial, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())  # else a power cut may leave the name and nothing in it
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)

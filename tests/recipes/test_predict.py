@@ -248,7 +248,8 @@ def interruptible():
 
 
 @pytest.mark.slow
-def test_interrupted_it_leaves_only_complete_files(run_folder, tmp_path, interruptible):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_it_leaves_only_complete_files(number, run_folder, tmp_path, interruptible):
     folder, out = tmp_path / "many", tmp_path / "out"
     folder.mkdir()
     data = cv2.imencode(".png", np.random.default_rng(0).integers(0, 255, (60, 80, 3), np.uint8))[1].tobytes()
@@ -263,7 +264,7 @@ def test_interrupted_it_leaves_only_complete_files(run_folder, tmp_path, interru
         while not (out / "panels/0002.png").exists():
             assert process.poll() is None, process.stderr.read()
             time.sleep(0.02)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         _, told = process.communicate(timeout=120)
     finally:
         process.kill()

@@ -20,10 +20,11 @@ from densemtl_core.learning.fourier_style import fourier_style
 from densemtl_core.learning.objective import Objective
 from densemtl_core.learning.optimisation import Optimisation
 from densemtl_core.learning.pace import PACE_FIGURES
+from densemtl_core.learning.run_files import checkpoints, read_history
 from densemtl_core.learning.self_training import SelfTraining
 from densemtl_core.learning.state_files import read_state
 from densemtl_core.learning.supervised import SupervisedObjective
-from densemtl_core.learning.trainer import Learner, RunSettings, Trainer, checkpoints, read_history
+from densemtl_core.learning.trainer import Learner, RunSettings, Trainer
 from densemtl_core.models import build_model
 
 SEMANTIC, DEPTH, NORMALS, EDGES = TASKS

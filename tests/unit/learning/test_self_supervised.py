@@ -17,9 +17,10 @@ from densemtl_core.data.transforms import horizontal_flip
 from densemtl_core.errors import InputError
 from densemtl_core.learning.objective import JointObjective
 from densemtl_core.learning.optimisation import Optimisation
+from densemtl_core.learning.run_files import read_history
 from densemtl_core.learning.self_supervised import SelfSupervisedDepth, photometric_error
 from densemtl_core.learning.supervised import SupervisedObjective
-from densemtl_core.learning.trainer import RunSettings, Trainer, read_history
+from densemtl_core.learning.trainer import RunSettings, Trainer
 from densemtl_core.models import build_model
 from densemtl_core.models.pose import PoseNetwork
 from densemtl_core.tasks import DepthTask, make_tasks

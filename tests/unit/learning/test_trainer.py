@@ -23,9 +23,10 @@ from densemtl_core.learning.batch_stream import batch_stream, step_indices
 from densemtl_core.learning.evaluation import evaluate
 from densemtl_core.learning.optimisation import Optimisation, make_optimiser, rate_factor
 from densemtl_core.learning.pace import PACE_FIGURES
+from densemtl_core.learning.run_files import checkpoints, read_history
 from densemtl_core.learning.supervised import SupervisedObjective
 from densemtl_core.learning.task_weights import UncertaintyWeights
-from densemtl_core.learning.trainer import RunSettings, Trainer, checkpoints, read_history
+from densemtl_core.learning.trainer import RunSettings, Trainer
 from densemtl_core.learning.weight_average import WeightAverage
 from densemtl_core.models import build_model
 from densemtl_core.tasks import make_tasks
@@ -272,20 +273,21 @@ def test_killed_anywhere_and_resumed_gives_the_same_losses(tmp_path):
     assert losses(folder) == losses(tmp_path / "whole")
 
 
-def test_ctrl_c_ends_the_step_and_keeps_it(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_or_a_scheduler_ends_the_step_and_keeps_it(number, tmp_path):
     whole = make_trainer(tmp_path / "whole", steps=6, checkpoint_every=6)
     whole.fit(Noise())
     stopped = make_trainer(tmp_path / "run", steps=6, checkpoint_every=6)
-    before = signal.getsignal(signal.SIGINT)
+    before = signal.getsignal(number)
 
     def press(record) -> None:
         if record["step"] == 3:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), number)
 
     stopped.record = press
     with pytest.raises(KeyboardInterrupt):
         stopped.fit(Noise())
-    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.getsignal(number) is before
     assert [c.name for c in checkpoints(tmp_path / "run")] == ["step_00000003"]
     resumed = make_trainer(tmp_path / "run", steps=6, checkpoint_every=6)
     resumed.resume()
@@ -447,3 +449,79 @@ class TestWeightAverage:
     def test_decay_out_of_range(self, decay):
         with pytest.raises(ValueError, match="must be in"):
             WeightAverage(torch.nn.Linear(1, 1), decay)
+
+
+def test_a_gradient_that_is_not_finite_changes_nothing(tmp_path):
+    class Rooted(SupervisedObjective):
+        """The root's slope at zero is infinite, and times zero no number; the loss stays what it was."""
+
+        def forward(self, outputs, batch):
+            total, parts = super().forward(outputs, batch)
+            return total + (outputs["depth"][0] * 0).sum().sqrt(), parts
+
+    for clip in (10.0, 0.0):
+        trainer = make_trainer(tmp_path / str(clip), checkpoint_every=1)
+        trainer.objective = trainer.learner.module.objective = Rooted(TASKS)
+        trainer.optimisation.clip = clip
+        before = {name: value.clone() for name, value in trainer.bare.named_parameters()}
+        with pytest.raises(FloatingPointError, match=r"step 1: the gradient's norm is nan, the loss \d.*no checkpoint"):
+            trainer.fit(Noise())
+        assert all(torch.equal(value, before[name]) for name, value in trainer.bare.named_parameters())
+
+
+def test_a_resumed_run_learns_at_the_rate_that_is_asked_for(tmp_path):
+    make_trainer(tmp_path, steps=2).fit(Noise())
+    asked = Optimisation(lr=1e-5, encoder_lr=1e-6, weight_decay=0.5, betas=[0.5, 0.9])
+    resumed = make_trainer(tmp_path, steps=4, optimisation=asked)
+    resumed.resume()
+    assert [group["peak"] for group in resumed.optimiser.param_groups] == [1e-6, 1e-5]
+    assert {(group["weight_decay"], group["betas"]) for group in resumed.optimiser.param_groups} == {(0.5, (0.5, 0.9))}
+    assert all(state["step"] == 2 for state in resumed.optimiser.state.values()), "the moments are the checkpoint's"
+
+
+def test_going_back_to_an_older_checkpoint_sets_the_later_ones_aside(tmp_path, caplog):
+    make_trainer(tmp_path, steps=6, checkpoint_every=3).fit(Noise())
+    old, _ = checkpoints(tmp_path)
+    back = make_trainer(tmp_path, steps=6, checkpoint_every=1, keep=1)
+    back.resume(old)
+    assert "step_00000006 is now abandoned_step_00000006" in caplog.text
+    assert checkpoints(tmp_path) == [old]
+    back.step = 4
+    back.save()
+    assert [c.name for c in checkpoints(tmp_path)] == ["step_00000004"]
+    again = make_trainer(tmp_path, steps=6)
+    again.resume()
+    assert again.step == 4
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path):
+    trainer = make_trainer(tmp_path, steps=2, checkpoint_every=2)
+    for name in (".step_00000001.k3x", ".step_00000001.old"):
+        (tmp_path / "checkpoints" / name).mkdir(parents=True)
+    trainer.fit(Noise())
+    assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["step_00000002"]
+
+
+@pytest.mark.slow
+def test_a_signal_to_the_whole_group_leaves_a_checkpoint(tmp_path):
+    """Slurm, systemd and timeout(1) signal the loading processes too."""
+    code = (
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "from test_trainer import *\n"
+        f"trainer = make_trainer(Path({str(tmp_path)!r}), steps=10_000, checkpoint_every=10_000, workers=1)\n"
+        "trainer.fit(Noise())\n"
+    )
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], start_new_session=True, env=environment, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        while not (tmp_path / "history.jsonl").exists():
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.02)  # a poll: the file system has no event to wait for
+        os.killpg(process.pid, signal.SIGTERM)
+        _, told = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert "DataLoader worker" not in told
+    assert len(checkpoints(tmp_path)) == 1, told

@@ -15,7 +15,8 @@ def fail(monkeypatch, code: int) -> None:
     def full(*_: object) -> None:
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(Path, "write_bytes", full)
+    # Where a full disk shows at the latest: before it, the bytes may have gone no farther than memory.
+    monkeypatch.setattr(os, "fsync", full)
 
 
 def test_a_file_is_written_in_a_new_folder_and_replaced(tmp_path):

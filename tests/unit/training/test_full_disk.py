@@ -8,10 +8,11 @@ import threading
 from pathlib import Path
 
 import pytest
+import torch
 from tensorboard.summary.writer.record_writer import RecordWriter
 
+from densemtl_core.learning.run_files import checkpoints
 from densemtl_core.learning.state_files import read_state
-from densemtl_core.learning.trainer import checkpoints
 from densemtl_core.learning.written_files import UnwritableError
 from training import train
 from training.curves import Curves
@@ -34,11 +35,10 @@ def command(out: Path, *arguments: str) -> list[str]:
 def test_a_checkpoint_that_finds_no_room_leaves_the_one_before_and_the_run_goes_on_from_it(
     tmp_path, monkeypatch, capsys
 ):
-    out, flush, times = tmp_path / "run", os.fsync, []
+    out, flush = tmp_path / "run", os.fsync
 
     def fills_up(number: int) -> None:
-        times.append(number)
-        full() if len(times) > 2 else flush(number)  # two files a checkpoint
+        full() if "step_00000002" in os.readlink(f"/proc/self/fd/{number}") else flush(number)
 
     monkeypatch.setattr(os, "fsync", fills_up)
     assert train.main(command(out)) == 2
@@ -53,7 +53,7 @@ def test_a_checkpoint_that_finds_no_room_leaves_the_one_before_and_the_run_goes_
 
 
 def test_before_the_first_checkpoint_there_is_nothing_to_go_on_with(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(os, "fsync", full)
     assert train.main(command(tmp_path / "run")) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert line.startswith(f"error: {tmp_path}/run/config.yaml cannot be written (No space left on device, ")
@@ -84,3 +84,17 @@ def test_what_ended_a_run_is_told_and_not_that_its_curves_cannot_be_closed(tmp_p
     curves = Curves(tmp_path)
     with pytest.raises(KeyError), curves:
         raise monkeypatch.setattr(RecordWriter, "flush", full) or KeyError
+
+
+def test_a_gpu_that_is_too_small_is_one_line(tmp_path, monkeypatch, capsys):
+    def small(*args, **kwargs) -> None:
+        raise torch.OutOfMemoryError(
+            "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 8 GiB"
+        )
+
+    monkeypatch.setattr(train, "run", small)
+    assert train.main(command(tmp_path / "run")) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith(
+        "error: CUDA out of memory; lower run.batch or data.size, or give precision=bf16-mixed, then"
+    )
