@@ -57,9 +57,9 @@ _KINDS: dict[str, type[Task]] = {}
 
 
 def register(task: AnyTask) -> AnyTask:
-    """Class decorator that makes a task known by its ``kind``."""
+    """Class decorator that makes a task known by its ``kind``; a module that is loaded again may define it again."""
     known = _KINDS.setdefault(task.kind, task)
-    if known is not task and known.__qualname__ != task.__qualname__:
+    if (known.__module__, known.__qualname__) != (task.__module__, task.__qualname__):
         raise ValueError(f"task kind {task.kind!r} is already {known.__module__}.{known.__qualname__}")
     _KINDS[task.kind] = task
     return task

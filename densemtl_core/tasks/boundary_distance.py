@@ -12,13 +12,18 @@ from densemtl_core.tasks.regression import RegressionTask
 
 __all__ = ["BoundaryDistanceTask"]
 
+FARTHEST = 0.1
+"""Labels are cut off here, a share of the diagonal: `densemtl_core.data` cuts them, and tasks may not import it."""
+
 
 @dataclass(frozen=True)
 class BoundaryDistanceTask(RegressionTask):
     """Distance to the nearest boundary as a share of the image diagonal, so that it does not depend on the resolution.
 
     Attributes:
-        limit: distances are cut off here; labels may be cut off there, or farther.
+        limit: distances are cut off here, in the loss and in the metric, so that errors compare only between tasks of
+            one limit. At most 0.1, where labels are cut off: beyond, 0.1 would pass for the distance of all that is
+            farther.
     """
 
     kind: ClassVar[str] = "boundary_distance"
@@ -28,8 +33,11 @@ class BoundaryDistanceTask(RegressionTask):
     limit: float = 0.1
 
     def __post_init__(self) -> None:
-        if not 0 < self.limit <= 1:
-            raise ValueError(f"task {self.name!r}: limit is {self.limit}; it is a share of the diagonal, in (0, 1]")
+        if not 0 < self.limit <= FARTHEST:
+            raise ValueError(
+                f"task {self.name!r}: limit is {self.limit}; it is a share of the diagonal, above 0 and at most "
+                f"{FARTHEST}, where labels are cut off"
+            )
 
     def outputs(self) -> tuple[Output, ...]:
         """A share of the diagonal."""

@@ -30,7 +30,12 @@ class RegressionTask(Task):
 
     @abstractmethod
     def encode(self, label: Tensor) -> Tensor:
-        """A label, finite, as the network regresses it: of order one."""
+        """A label as the network regresses it: finite, of order one.
+
+        Args:
+            label: ``(B, channels, H, W)`` without NaN; what is beyond the quantity's range, infinities too, becomes
+                the end of the range.
+        """
 
     @abstractmethod
     def value(self, raw: Tensor) -> Tensor:
@@ -57,5 +62,10 @@ class RegressionTask(Task):
         return MeanAbsoluteError()
 
     def score(self, metric: Metric, decoded: Mapping[str, Tensor], label: Tensor) -> None:
-        """Add one batch; what is not `known` does not count."""
-        super().score(metric, decoded, label.masked_fill(~self.known(label), torch.nan))
+        """Add one batch; what is not `known` does not count.
+
+        As in the loss, a label beyond the quantity's range is the end of the range: no prediction can come nearer.
+        """
+        known = self.known(label).expand_as(label)
+        target = self.value(self.encode(torch.where(known, label, torch.ones_like(label))))
+        super().score(metric, decoded, target.masked_fill(~known, torch.nan))

@@ -13,7 +13,7 @@ from densemtl_core.tasks.regression import RegressionTask
 __all__ = ["ShadingTask"]
 
 DARKEST, BRIGHTEST = -6.0, 3.0
-"""Stops; more than that is not told apart."""
+"""Stops; what is beyond is not told apart, be it no light at all (-inf)."""
 
 
 @dataclass(frozen=True)

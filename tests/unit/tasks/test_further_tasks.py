@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from densemtl_core.data.further_labels import MIRRORED_PLANES
+from densemtl_core.data.further_labels import BOUNDARY_LIMIT, MIRRORED_PLANES
 from densemtl_core.errors import InputError
 from densemtl_core.tasks import (
     PLANES,
@@ -21,6 +21,7 @@ from densemtl_core.tasks import (
     from_config,
     registered,
 )
+from densemtl_core.tasks.boundary_distance import FARTHEST
 from densemtl_core.tasks.regression import RegressionTask
 
 NAN = math.nan
@@ -28,7 +29,7 @@ REGRESSIONS: list[RegressionTask] = [
     AlbedoTask(),
     ShadingTask(),
     BoundaryDistanceTask(),
-    BoundaryDistanceTask("d", 0.3),
+    BoundaryDistanceTask("d", 0.05),
 ]
 TASKS: list[Task] = [*REGRESSIONS, InstanceCenterTask(), PlanesTask()]
 
@@ -36,7 +37,7 @@ TASKS: list[Task] = [*REGRESSIONS, InstanceCenterTask(), PlanesTask()]
 def labels(task: RegressionTask) -> torch.Tensor:
     """Within the range, ``(2, C, 3, 5)`` float64."""
     share = torch.rand(2, task.channels, 3, 5, generator=torch.Generator().manual_seed(1)).double()
-    return {"albedo": share * 0.9 + 0.05, "shading": share * 8 - 5}.get(task.kind, share * 0.1)
+    return {"albedo": share * 0.9 + 0.05, "shading": share * 8 - 5}.get(task.kind, share * getattr(task, "limit", 1.0))
 
 
 @pytest.mark.parametrize("task", TASKS, ids=repr)
@@ -77,6 +78,59 @@ def test_loss_against_numpy(task):
     known = np.broadcast_to(~np.isnan(truth).any(1, keepdims=True), truth.shape)
     expected = (np.abs(raw.numpy() - code) * weight.numpy())[known].sum() / known.sum()
     assert task.loss(raw, label, weight).item() == pytest.approx(expected, rel=1e-6)
+
+
+BEYOND: list[tuple[RegressionTask, float, float]] = [  # task, label, the end of the range
+    (BoundaryDistanceTask(limit=0.05), 0.1, 0.05),
+    (BoundaryDistanceTask(), math.inf, 0.1),
+    (ShadingTask(), -9.9, -6.0),
+    (ShadingTask(), -math.inf, -6.0),
+    (ShadingTask(), math.inf, 3.0),
+    (AlbedoTask(), 1.5, 1.0),
+    (AlbedoTask(), math.inf, 1.0),
+]
+
+
+@pytest.mark.parametrize(("task", "beyond", "end"), BEYOND, ids=repr)
+def test_a_label_beyond_the_range_is_its_end(task, beyond, end):
+    """In the metric as in the loss: a network that says what it can is perfect, and an error is one from the end."""
+    label = labels(task).float()
+    label[0, :, 0, 0] = beyond
+    label[1, :, 2, 4] = NAN
+    known = task.known(label)
+    perfect = task.encode(torch.where(known, label, torch.ones_like(label)))
+    assert perfect.isfinite().all()
+    metric = task.metric()
+    task.score(metric, task.decode(perfect), label)
+    assert metric.compute()["MAE"] == 0.0
+    assert task.loss(perfect, label).item() == 0.0
+
+    only = label[:1, :, :1, :1]
+    middle = task.encode(torch.full_like(only, end * 0.5))
+    metric = task.metric()
+    task.score(metric, task.decode(middle), only)
+    assert metric.compute()["MAE"] == pytest.approx(abs(end) * 0.5, rel=1e-6)
+
+
+def test_cut_off_distances_score_what_they_would_by_hand():
+    task, metric = BoundaryDistanceTask(limit=0.05), BoundaryDistanceTask(limit=0.05).metric()
+    label = torch.tensor([0.0, 0.02, 0.05, 0.1, NAN]).view(1, 1, 1, 5)
+    predicted = torch.tensor([0.01, 0.02, 0.04, 0.03, 0.0]).view(1, 1, 5)  # off by 0.01, 0, 0.01, 0.02
+    task.score(metric, {"boundary_distance": predicted}, label)
+    assert metric.compute()["MAE"] == pytest.approx(0.01, rel=1e-5)
+
+
+def test_a_network_that_says_nothing_is_not_rescued():
+    task = ShadingTask()
+    metric = task.metric()
+    task.score(metric, {"shading": torch.full((1, 1, 2), NAN)}, torch.zeros(1, 1, 1, 2))
+    assert math.isnan(metric.compute()["MAE"])
+
+
+def test_labels_reach_as_far_as_the_task_may():
+    """Tasks may not import data: two constants that must agree."""
+    assert FARTHEST == BOUNDARY_LIMIT
+    assert BoundaryDistanceTask(limit=BOUNDARY_LIMIT) == BoundaryDistanceTask()
 
 
 def test_black_is_no_albedo():
@@ -144,6 +198,8 @@ def test_planes_swap_sides_as_their_label_does():
     ("config", "message"),
     [
         ({"kind": "boundary_distance", "limit": 0}, "limit is 0; it is a share of the diagonal"),
+        ({"kind": "boundary_distance", "limit": 0.11}, "limit is 0.11; .* at most 0.1, where labels are cut off"),
+        ({"kind": "boundary_distance", "limit": NAN}, "limit is nan; it is a share of the diagonal"),
         ({"kind": "instance_center", "tolerance": 1.5}, "tolerance is 1.5; it is a share of the diagonal"),
         ({"kind": "planes", "class_names": ["floor", "wall"], "palette": []}, "class_names cannot be chosen"),
     ],

@@ -16,8 +16,9 @@ from densemtl_core.data.sample import Sample
 from densemtl_core.data.street import StreetWorld
 from densemtl_core.learning.evaluation import evaluate
 from densemtl_core.learning.optimisation import Optimisation
+from densemtl_core.learning.run_files import read_history
 from densemtl_core.learning.supervised import SupervisedObjective
-from densemtl_core.learning.trainer import RunSettings, Trainer, read_history
+from densemtl_core.learning.trainer import RunSettings, Trainer
 from densemtl_core.metrics import Metric
 from densemtl_core.models import ModelDescription, build_model
 from densemtl_core.runtime import Predictor
