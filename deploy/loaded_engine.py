@@ -36,7 +36,7 @@ class LoadedEngine:
         file_bytes: of that file.
         input_size: ``(H, W)`` at which it works.
         memory_mib: by which the resident set grew at its peak while the engine was loaded and computed one frame; None
-            where Linux does not tell.
+            where Linux does not tell, and of engines on a GPU.
         memory_of_library: whether this has the backend's library in it, which no engine before had brought.
         random_weights: whether nobody has trained it.
     """
@@ -99,7 +99,8 @@ def load_engines(
                 file=str((Path(path.name) if random_weights else path) / file),
                 file_bytes=manifest.files[file].size,
                 input_size=manifest.input_size,
-                memory_mib=memory,
+                # on a GPU the process grows by its driver's state, whatever the engine needs there
+                memory_mib=memory if predictor.device == "cpu" else None,
                 memory_of_library=first,
                 random_weights=random_weights,
             )

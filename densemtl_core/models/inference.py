@@ -16,7 +16,7 @@ What `prepare_for_inference` changes, none of which training could use:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -29,7 +29,7 @@ from densemtl_core.models.densemtl import DenseMTL
 from densemtl_core.models.doubled import DoubledBlock, DoubledHead, InPlaceBlock
 from densemtl_core.models.exchange import CrossTaskAttention, CrossTaskExchange
 from densemtl_core.models.folding import fold_batch_norm
-from densemtl_core.models.prepacked import can_prepack, prepack_convolutions
+from densemtl_core.models.prepacked import can_prepack, check_move, prepack_convolutions
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -81,6 +81,10 @@ class InferenceNetwork(nn.Module):
             raise RuntimeError("a network prepared for inference cannot be trained: train the one that it was made of")
         return super().train(False)
 
+    def _apply(self, move: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        check_move(self, move)  # first: what is refused must not leave half of the network elsewhere
+        return super()._apply(move, recurse)  # type: ignore[no-untyped-call]
+
 
 def prepare_for_inference(
     model: DenseMTL, dtype: torch.dtype = torch.float32, channels_last: bool = True, prepacked: bool | None = None
@@ -90,18 +94,22 @@ def prepare_for_inference(
     The copy cannot be trained, and its state dict has other names than the model's. It stays on the model's device.
     Prepacked weights take as much memory again, and are packed anew for every size of input but the last two.
 
+    On CUDA, float32 is what PyTorch makes of it: by default it rounds the factors of convolutions to TF32's ten bits
+    where the GPU can. ``torch.backends.cudnn.allow_tf32 = False`` switches that off.
+
     Args:
         model: any preset, in evaluation mode, in float32.
-        dtype: one of `FORMATS`. In float32 outputs equal the model's up to rounding (1e-4 relative). ``bfloat16`` and
-            ``float16`` are several times faster where the processor multiplies matrices in them (Intel's AMX, GPUs)
-            and slower elsewhere; float16 is the finer of the two by three bits, but ends at 65504.
+        dtype: one of `FORMATS`. In float32, with TF32 off, outputs equal the model's up to rounding (1e-4 relative).
+            ``bfloat16`` and ``float16`` are several times faster where the processor multiplies matrices in them
+            (Intel's AMX, GPUs) and slower elsewhere; float16 is the finer of the two by three bits, but ends at 65504.
         channels_last: keep channels together in memory, which convolutions on CPUs and tensor cores prefer.
-        prepacked: prepack the convolutions; by default wherever this PyTorch can, which is on CPUs. The result cannot
-            be moved or exported; say False for ``torch.compile``, which does it itself.
+        prepacked: prepack the convolutions; by default wherever this PyTorch can, which is on CPUs with instructions
+            for ``dtype``. The result cannot be moved, brought into another format or exported; say False for
+            ``torch.compile``, which does it itself.
 
     Raises:
         InputError: a ``dtype`` that is not one of `FORMATS`; a model that is prepared already, is in training mode, or
-            is not in float32.
+            is not in float32; ``prepacked=True`` where it is impossible.
 
     Example:
         >>> fast = prepare_for_inference(model.eval(), torch.bfloat16)
@@ -135,7 +143,9 @@ def prepare_for_inference(
     if channels_last:
         network.to(memory_format=torch.channels_last)
     if prepacked is None:
-        prepacked = channels_last and can_prepack(network.mean.device)
+        prepacked = channels_last and can_prepack(network.mean.device, dtype)
+    elif prepacked and not can_prepack(network.mean.device, dtype):
+        raise InputError(f"prepare_for_inference: no prepacked {dtype} on this {network.mean.device}; say False")
     if prepacked:
         prepack_convolutions(network)
     return InferenceNetwork(network, dtype).eval()

@@ -8,6 +8,8 @@ in the processor's cache. Numbers stay the same, to the last bit.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,26 +19,42 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["PrepackedConvolution", "PrepackedResidual", "can_prepack", "prepack_convolutions"]
+__all__ = ["PrepackedConvolution", "PrepackedResidual", "can_prepack", "check_move", "prepack_convolutions"]
 
 KEPT = 2
 """Sizes of input for which a convolution keeps packed weights: two kinds of cameras may take turns."""
 
 
-def can_prepack(device: torch.device) -> bool:
-    """Whether this PyTorch offers prepacked convolutions on the device."""
+def can_prepack(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether this PyTorch has prepacked convolutions on the device, and this processor in the number format."""
+    return device.type == "cpu" and _packs(dtype)
+
+
+@cache
+def _packs(dtype: torch.dtype) -> bool:
     found = torch.backends.mkldnn.is_available() and all(  # type: ignore[no-untyped-call]
         hasattr(torch.ops.mkldnn, name)
         for name in ("_reorder_convolution_weight", "_convolution_pointwise", "_convolution_pointwise_")
     )
-    return device.type == "cpu" and bool(found)
+    if not found:
+        return False
+    # Only oneDNN knows for which formats the processor has the instructions, and it says so by refusing.
+    conv = nn.utils.skip_init(nn.Conv2d, 1, 1, 1, device="cpu", dtype=dtype)  # type: ignore[no-untyped-call]
+    try:
+        with torch.no_grad():
+            PrepackedConvolution(conv)(torch.zeros(1, 1, 1, 1, device="cpu", dtype=dtype))
+    except RuntimeError:
+        return False
+    return True
 
 
 class PrepackedConvolution(nn.Module):
     """A convolution, and ReLU or ReLU6 where it is followed by one.
 
     Which order is best depends on the input's size, so the weights are packed when one is first seen, and kept for the
-    last `KEPT` of them. The convolution cannot leave the CPU, and gradients do not pass it.
+    last `KEPT` of them. They are packed anew when the weights were changed in place, except through ``.data`` or where
+    they were made in inference mode, which leaves no trace. The convolution cannot leave the CPU or change its number
+    format (`check_move`), and gradients do not pass it.
 
     Args:
         conv: zero-padded, on the CPU.
@@ -50,7 +68,7 @@ class PrepackedConvolution(nn.Module):
         self.limits = [0.0, 6.0] if self.name == "hardtanh" else []
         self.geometry = [list(value) for value in (conv.padding, conv.stride, conv.dilation)]
         self.groups = conv.groups
-        self._packed: dict[torch.Size, Tensor] = {}
+        self._packed: dict[torch.Size, tuple[tuple[int, int], Tensor]] = {}
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, inputs, H, W)`` to ``(B, outputs, H', W')``, channels together in memory."""
@@ -74,13 +92,18 @@ class PrepackedConvolution(nn.Module):
         return summed
 
     def _weight_for(self, x: Tensor) -> Tensor:
-        packed = self._packed.get(x.shape)
-        if packed is None:
-            packed = torch.ops.mkldnn._reorder_convolution_weight(
-                self.weight.detach(), *self.geometry, self.groups, list(x.shape)
-            )
-            # A new dictionary: another thread may be reading the old one.
-            self._packed = dict([*self._packed.items(), (x.shape, packed)][-KEPT:])
+        weight = self.weight
+        # where the numbers lie and how often they were written; tensors made in inference mode do not count that
+        state = (weight.data_ptr(), 0 if weight.is_inference() else weight._version)
+        kept = self._packed.get(x.shape)
+        if kept is not None and kept[0] == state:
+            return kept[1]
+        packed: Tensor = torch.ops.mkldnn._reorder_convolution_weight(
+            weight.detach(), *self.geometry, self.groups, list(x.shape)
+        )
+        # A new dictionary: another thread may be reading the old one.
+        fresh = [(shape, entry) for shape, entry in self._packed.items() if entry[0] == state]
+        self._packed = dict([*fresh, (x.shape, (state, packed))][-KEPT:])
         return packed
 
     # What is packed is a copy: it goes when the weights change, and does not travel.
@@ -136,6 +159,28 @@ def prepack_convolutions(network: nn.Module) -> None:
             setattr(module, name, PrepackedConvolution(conv, activation))
             if activation is not None:
                 setattr(module, after, nn.Identity())
+
+
+def check_move(network: nn.Module, move: Callable[[Tensor], Tensor]) -> None:
+    """Refuse to take prepacked convolutions off the CPU or into another number format, before any tensor has moved.
+
+    Args:
+        network: with or without prepacked convolutions, which are all of one number format.
+        move: what ``nn.Module._apply`` is about to do to every parameter.
+
+    Raises:
+        RuntimeError: oneDNN could not compute with the result, and would only say so at the next call, in its terms.
+    """
+    conv = next((module for module in network.modules() if isinstance(module, PrepackedConvolution)), None)
+    if conv is None:
+        return
+    here = conv.weight
+    there = move(torch.empty(1, dtype=here.dtype, device=here.device))
+    if (there.device, there.dtype) != (here.device, here.dtype):
+        raise RuntimeError(
+            f"the network is prepacked for a CPU in {here.dtype} and cannot become {there.dtype} on {there.device}: "
+            "move the model before prepare_for_inference and give it the dtype, or say prepacked=False"
+        )
 
 
 def _is_empty(module: nn.Module) -> bool:

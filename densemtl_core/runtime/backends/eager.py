@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -24,8 +25,38 @@ CUDA_BATCH = 8
 """Images that a GPU computes at once. On a CPU the first of several would wait for all, and little is gained."""
 
 
+@contextmanager
+def full_float32(device: str) -> Iterator[None]:
+    """Convolutions in float32 as it is.
+
+    On CUDA, PyTorch by default rounds their factors to TF32's ten bits (products of matrices it leaves alone): too
+    coarse for what an engine in fp32 promises. The setting is the whole process's; it is put back.
+
+    Args:
+        device: torch device; nothing happens on any but CUDA.
+    """
+    if not device.startswith("cuda"):
+        yield
+        return
+    # From PyTorch 2.9 on each operation has a setting of its own, and reading the old one fails where they differ.
+    # `torch.backends.cudnn.flags` would also reset what it is not told, such as benchmark.
+    place: Any = torch.backends.cudnn
+    name: str = "allow_tf32"
+    full: bool | str = False
+    if hasattr(place, "conv"):
+        place, name, full = place.conv, "fp32_precision", "ieee"
+    before = getattr(place, name)
+    setattr(place, name, full)
+    try:
+        yield
+    finally:
+        setattr(place, name, before)
+
+
 class EagerBackend:
-    """A `DenseMTL` network in evaluation mode with its tasks.
+    """A `DenseMTL` network in evaluation mode with its tasks, in float32.
+
+    On CUDA too: TF32, PyTorch's default for convolutions there, is off while the network runs (`full_float32`).
 
     Args:
         model: the network.
@@ -63,7 +94,8 @@ class EagerBackend:
         pixels = pixels.permute(0, 3, 1, 2).float().div_(255.0)
         self._wait()
         loaded = time.perf_counter()
-        raw = self._model(pixels, intermediate=False, wanted=tasks)
+        with full_float32(self.device):
+            raw = self._model(pixels, intermediate=False, wanted=tasks)
         self._wait()
         inferred = time.perf_counter()
         results = []
