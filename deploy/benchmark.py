@@ -17,6 +17,7 @@ import json
 import logging
 import os
 import shlex
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -100,7 +101,7 @@ def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
     add("--plot", type=Path, metavar="FILE.png", help="of --presets: accuracy against time and arithmetic")
     add("--seconds", type=float, metavar="N", help="of --presets: for the turns of one (default: 120), after compiling")
     add("--street", type=Path, metavar="FILE", help="of --presets: a compare.json of training.compare instead of ours")
-    add("--camvid", type=Path, metavar="FILE", help="of --presets: such a file instead of docs/benchmarks/camvid.json")
+    add("--camvid", type=Path, metavar="FILE", help="of --presets: such a file for CamVid")
     add("--runs", type=int, default=30, metavar="N", help="timed frames each (default: %(default)s)")
     add("--warm-up", type=int, default=3, metavar="N", help="frames before, not timed (default: %(default)s)")
     add("--json", type=Path, metavar="FILE", help="write everything measured")
@@ -145,7 +146,7 @@ def _compare_presets(given: argparse.Namespace, command: str) -> None:
     _checked(given)
     try:
         from deploy.presets import Timing, chosen_presets, time_presets
-        from deploy.presets_accuracy import CAMVID, STREET, camvid_accuracy, street_accuracy
+        from deploy.presets_accuracy import CAMVID, STREET, accuracies
         from deploy.presets_report import PresetsReport
     except ImportError as error:
         raise InputError(
@@ -156,8 +157,8 @@ def _compare_presets(given: argparse.Namespace, command: str) -> None:
     camera = image_size("--camera", given.camera, 1) if given.camera else size
     presets = chosen_presets(given.presets)
     timing = Timing(size, camera, given.threads, given.runs, given.seconds or SECONDS, given.warm_up)
-    street = street_accuracy(given.street or STREET, presets)
-    camvid = camvid_accuracy(given.camvid or CAMVID, presets)
+    street = accuracies(given.street or STREET, "the street world", presets)
+    camvid = accuracies(given.camvid or CAMVID, "CamVid", presets)
     told = conditions(given.threads)
     with tempfile.TemporaryDirectory(prefix="densemtl-benchmark-") as folder:
         timed = time_presets(presets, timing, Path(folder), lambda line: print(line, file=sys.stderr))
@@ -247,4 +248,5 @@ def _command(arguments: Sequence[str]) -> str:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C: no temporary folder stays behind
     raise SystemExit(main())

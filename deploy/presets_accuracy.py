@@ -1,34 +1,24 @@
-"""How accurate the presets are, read from the files that trainings left.
+"""How accurate the presets are, read from what ``python -m training.compare`` writes (``compare.json``).
 
-Two kinds of file are read. The street world's is what ``python -m training.compare`` writes (``compare.json``): of its
-rows, those of one network for all tasks. CamVid's is a list that a person keeps::
-
-    {"rows": [{"preset": "densemtl_edge_s",            # of the network
-               "start": "ImageNet's encoder",          # weights that the training began with
-               "seed": 0,
-               "scores": {"semantic": {"mIoU": 0.668}},
-               "dataset": "camvid, val, 360x480, 101 frames",
-               "command": "python -m training.train ..."}]}
-
-Rows that differ in their seed alone are averaged; of several starts the best one counts, and is named.
+Of its rows those of one network for all tasks count. One file has one budget and one kind of initial weights for all
+its presets, so that its scores can be set beside one another.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from densemtl_core.errors import InputError
 
-__all__ = ["CAMVID", "STREET", "Accuracies", "Accuracy", "Score", "camvid_accuracy", "street_accuracy"]
+__all__ = ["CAMVID", "STREET", "Accuracies", "Accuracy", "Score", "accuracies"]
 
 ROOT = Path(__file__).resolve().parents[1]
 STREET = ROOT / "docs/benchmarks/presets_street.json"
-CAMVID = ROOT / "docs/benchmarks/camvid.json"
+CAMVID = ROOT / "docs/benchmarks/presets_camvid.json"
 
 
 @dataclass(frozen=True)
@@ -76,11 +66,12 @@ class Accuracies:
     notes: tuple[str, ...]
 
 
-def street_accuracy(file: Path, presets: Sequence[str]) -> Accuracies:
+def accuracies(file: Path, where: str, presets: Sequence[str]) -> Accuracies:
     """Read a ``compare.json``.
 
     Args:
         file: that need not exist.
+        where: the data set, as a reader of the report knows it.
         presets: whose rows are wanted.
 
     Returns:
@@ -90,11 +81,12 @@ def street_accuracy(file: Path, presets: Sequence[str]) -> Accuracies:
         InputError: there is a file, but not such a one.
     """
     if not file.is_file():
-        return _no_file(file, "the street world")
+        return Accuracies({}, "", (f"no accuracy on {where}: there is no file {_shown(file)}",))
     found: dict[str, Accuracy] = {}
     try:
         report = json.loads(file.read_text())
         judged, command = report["judged_on"], str(report["command"])
+        start = str(report.get("settings", {}).get("encoder_weights") or "random weights")
         for row in report["rows"]:
             if row["single"] or row["preset"] not in presets or row["preset"] in found or not row["seeds"]:
                 continue
@@ -103,48 +95,18 @@ def street_accuracy(file: Path, presets: Sequence[str]) -> Accuracies:
                 for task, score in row["tasks"].items()
                 if score["mean"] is not None  # no number: the training diverged, or nothing was labelled
             }
-            start = str(report.get("settings", {}).get("encoder_weights") or "random weights")
             found[row["preset"]] = Accuracy(scores, tuple(row["seeds"]), start)
         size = "x".join(str(side) for side in judged["size"])
         source = (
-            f"street world: {judged['dataset']}, {judged['split']}, {size}, {judged['validation_samples']} frames, "
-            f"{judged['training_samples']} trained on; `{command}`"
+            f"{where}: {judged['split']}, {size}, {judged['validation_samples']} frames, "
+            f"{judged['training_samples']} trained on, from {start}; `{command}`"
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _damaged(file, "a compare.json of training.compare", error) from None
-    return Accuracies(found, source, _missing(file, "the street world", presets, found))
-
-
-def camvid_accuracy(file: Path, presets: Sequence[str]) -> Accuracies:
-    """Read a list of trainings on CamVid; see `street_accuracy` for the arguments."""
-    if not file.is_file():
-        return _no_file(file, "CamVid")
-    runs: dict[str, dict[str, dict[int, float]]] = {}
-    unnamed, told = 0, {}
-    try:
-        for row in json.loads(file.read_text())["rows"]:
-            if "preset" not in row:
-                unnamed += 1
-                continue
-            if row["preset"] in presets:
-                seeds = runs.setdefault(row["preset"], {}).setdefault(str(row["start"]), {})
-                seeds[int(row["seed"])] = float(row["scores"]["semantic"]["mIoU"])
-                told[row["preset"], str(row["start"])] = f"{row['dataset']}, from {row['start']}; `{row['command']}`"
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _damaged(file, "a list of trainings on CamVid", error) from None
-    found, sources = {}, []
-    for preset, starts in runs.items():
-        start = max(starts, key=lambda name: statistics.mean(starts[name].values()))
-        values = list(starts[start].values())
-        std = statistics.stdev(values) if len(values) > 1 else None
-        found[preset] = Accuracy(
-            {"semantic": Score("mIoU", statistics.mean(values), std)}, tuple(sorted(starts[start])), start
-        )
-        sources.append(f"CamVid, {preset}: {told[preset, start]}")
-    notes = _missing(file, "CamVid", presets, found)
-    if unnamed:
-        notes = (*notes, f"{_shown(file)}: {unnamed} of its rows do not say their preset, and are not read")
-    return Accuracies(found, "; ".join(sources), notes)
+        what = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise InputError(
+            f"{_shown(file)} is not a compare.json of training.compare ({what}); write it again, or leave it out"
+        ) from None
+    return Accuracies(found, source, _missing(file, where, presets, found))
 
 
 def _shown(file: Path) -> str:
@@ -160,12 +122,3 @@ def _spread(std: float | None, seeds: Sequence[int]) -> float | None:
 def _missing(file: Path, where: str, presets: Iterable[str], found: Mapping[str, Accuracy]) -> tuple[str, ...]:
     lacking = [preset for preset in presets if preset not in found]
     return (f"no accuracy on {where} for {', '.join(lacking)}: {_shown(file)} has no finished run",) if lacking else ()
-
-
-def _no_file(file: Path, where: str) -> Accuracies:
-    return Accuracies({}, "", (f"no accuracy on {where}: there is no file {_shown(file)}",))
-
-
-def _damaged(file: Path, kind: str, error: Exception) -> InputError:
-    what = f"{type(error).__name__}: {error}".splitlines()[0]
-    return InputError(f"{_shown(file)} is not {kind} ({what}); write it again, or leave it out")

@@ -128,6 +128,8 @@ class _Drawing:
         for (x, y), point in zip(placed, panel.points, strict=True):
             box = _free_place((x, y), _width(point.name, 0.45), taken, (start, top, end, bottom))
             taken.append(box)
+            if math.dist((x, y), near := _nearest((x, y), box)) > 22:  # too far to be seen as its own
+                self.line((x, y), near, GREY)
             self.text(point.name, (box[0], (box[1] + box[3]) / 2), 0.45, INK)
 
     def mark(self, place: tuple[float, float], family: int) -> None:
@@ -205,19 +207,25 @@ def _axis(
 
 
 def _free_place(mark: tuple[float, float], width: float, taken: Sequence[Box], inside: Box) -> Box:
-    """A box for a name beside its mark: the first of the usual places that hits nothing, else right of it."""
+    """A box for a name: of the places around its mark the nearest that hits nothing, else the one that hits least."""
     x, y = mark
-    corners = [(11, -8), (8, -26), (8, 10), (-width - 8, -26), (-width - 8, 10), (-width - 11, -8), (-width / 2, -44)]
-    boxes = [(x + dx, y + dy, x + dx + width, y + dy + 16) for dx, dy in corners]
-    for box in boxes:
-        within = inside[0] <= box[0] and inside[1] <= box[1] and box[2] <= inside[2] and box[3] <= inside[3]
-        if within and not any(_overlap(box, other) for other in taken):
-            return box
-    return boxes[0]
+    beside = [(11, -8), (8, -26), (8, 10), (-width - 8, -26), (-width - 8, 10), (-width - 11, -8), (-width / 2, -44)]
+    further = [(side, up) for up in (-44, 28, -62, 46, -80, 64) for side in (24, -width / 2, -width - 24)]
+    boxes = [(x + dx, y + dy, x + dx + width, y + dy + 16) for dx, dy in beside + further]
+    within = [b for b in boxes if inside[0] <= b[0] and inside[1] <= b[1] and b[2] <= inside[2] and b[3] <= inside[3]]
+    # the first of the least: places stand in the order of their distance
+    return min(within or boxes[:1], key=lambda box: sum(_overlap(box, other) for other in taken))
 
 
-def _overlap(one: Box, other: Box) -> bool:
-    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+def _nearest(mark: tuple[float, float], box: Box) -> tuple[float, float]:
+    """The point of a box that is nearest to a mark."""
+    return min(max(mark[0], box[0]), box[2]), min(max(mark[1], box[1]), box[3])
+
+
+def _overlap(one: Box, other: Box) -> float:
+    """Square pixels that both cover."""
+    wide, high = min(one[2], other[2]) - max(one[0], other[0]), min(one[3], other[3]) - max(one[1], other[1])
+    return max(0.0, wide) * max(0.0, high)
 
 
 def _number(value: float) -> str:

@@ -28,7 +28,7 @@ from rich.table import Table
 
 from densemtl_core import __version__
 from densemtl_core.errors import InputError
-from densemtl_core.learning.trainer import checkpoints
+from densemtl_core.learning.run_files import checkpoints
 from densemtl_core.learning.written_files import UnwritableError, write_whole
 from training.comparison import Comparison, Training, open_folder, read_comparison, stored_comparison
 from training.comparison_table import Outcome, Score, cells, markdown, method_row, set_delta
@@ -264,12 +264,14 @@ def _finite(value: Any) -> Any:
 
 
 def _show(table: Sequence[Sequence[str]]) -> None:
-    shown = Table(*table[0])
+    shown = Table()
+    for heading in table[0]:
+        shown.add_column(heading, overflow="fold")  # a narrow terminal loses no digit
     for line in table[1:]:
         shown.add_row(*line)
-    console = Console()
-    # Into a file or a pipe every column is written out; a terminal folds them.
-    console.print(shown, width=None if console.is_terminal else 200)
+    # Into a file or a pipe every line is written out.
+    console = Console() if sys.stdout.isatty() else Console(width=200)
+    console.print(shown)
 
 
 if __name__ == "__main__":

@@ -17,13 +17,12 @@ import math
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
 import torch
-from network import extra_peak
+from measuring import extra_peak, in_turns
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -62,16 +61,12 @@ def ready(preset: str, tasks: int) -> tuple[Callable[[], object], float]:
     return lambda: exchange(features), sum(p.numel() for p in exchange.parameters()) / 1e6
 
 
-def in_turns(calls: Sequence[Callable[[], object]], repeats: int) -> list[dict[str, float]]:
-    """Milliseconds of each call, taken in turns after one that does not count."""
-    spent: list[list[float]] = [[] for _ in calls]
-    for turn in range(repeats + 1):
-        for call, times in zip(calls, spent, strict=True):
-            start = time.perf_counter()
-            call()
-            if turn:
-                times.append(1e3 * (time.perf_counter() - start))
-    return [spread(times) for times in spent]
+def milliseconds(calls: Sequence[Callable[[], object]], repeats: int) -> list[dict[str, float]]:
+    """Of each call, taken in turns after one that does not count."""
+    for call in calls:
+        call()
+    times = in_turns({str(k): call for k, call in enumerate(calls)}, repeats)
+    return [spread([1e3 * second for second in times[str(k)]]) for k in range(len(calls))]
 
 
 def exponent(tasks: Sequence[int], costs: Sequence[float]) -> float:
@@ -102,7 +97,7 @@ def table(wanted: Sequence[tuple[str, int]], repeats: int) -> list[dict[str, obj
                 "extra_peak_MiB": memory(preset, tasks),
             }
         )
-    return [{**row, "ms": ms} for row, ms in zip(rows, in_turns(calls, repeats), strict=True)]
+    return [{**row, "ms": ms} for row, ms in zip(rows, milliseconds(calls, repeats), strict=True)]
 
 
 def plot(compared: Path, costs: Path, picture: Path) -> None:
@@ -123,7 +118,7 @@ def plot(compared: Path, costs: Path, picture: Path) -> None:
             r["method"],
             *gains[r["method"]],
             spread=r["paired_delta"]["std"] or 0.0,
-            family=int(len(r["seeds"]) == 1),
+            family=int(r["preset"] not in PRESETS),
             front=front[r["method"]] is None,
         )
         for r in rows
@@ -137,7 +132,9 @@ def plot(compared: Path, costs: Path, picture: Path) -> None:
         Panel("Gain and cost, four tasks", "GFLOP of the exchange, 512x1024", "Delta to no exchange, %", points),
         Panel("Cost of more tasks", "tasks", "GFLOP of the exchange, 512x1024", growth, log_y=True),
     ]
-    captions = ["left: discs three seeds with their spread, squares one seed; right: discs the pool, squares xTAM"]
+    captions = [
+        "left: discs stayed, squares were given up; bar: spread over seeds; right: discs the pool, squares xTAM"
+    ]
     cv2.imwrite(str(picture), draw(panels, captions)[..., ::-1])
 
 

@@ -5,7 +5,7 @@
 (The wait policy is what the runtime sets on a robot; with the default one, times on a busy machine are meaningless.)
 
 Times are comparable only within one run: every pair is interleaved in one process. Memory is the growth of the
-process's peak resident set over its level before the call (Linux resets the peak through /proc/self/clear_refs).
+process's peak resident set over its level before the call.
 """
 
 from __future__ import annotations
@@ -15,31 +15,17 @@ import json
 import os
 import platform
 import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from measuring import extra_peak, in_turns
 from torch.utils.flop_counter import FlopCounterMode
 
 from densemtl_core.models import PRESETS, build_model
 from densemtl_core.models.exchange import CrossTaskExchange, attend
 
 TASKS = ("semantic", "depth", "normals", "edges")
-
-
-def status(field: str) -> float:
-    """A memory field of /proc/self/status in MiB."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(field)) / 1024
-
-
-def extra_peak(call: Callable[[], object]) -> float:
-    """MiB by which the resident set grows at most while ``call`` runs."""
-    Path("/proc/self/clear_refs").write_text("5")
-    before = status("VmRSS")
-    call()
-    return max(0.0, status("VmHWM") - before)
 
 
 def explicit_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
@@ -49,19 +35,13 @@ def explicit_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> tor
     return v @ matrix.transpose(1, 2)
 
 
-def interleaved(calls: dict[str, Callable[[], object]], repeats: int) -> dict[str, dict[str, float]]:
-    """Seconds of each call, taken in turns."""
-    times: dict[str, list[float]] = {name: [] for name in calls}
+def seconds_of(calls: dict[str, Callable[[], object]], repeats: int) -> dict[str, dict[str, float]]:
+    """Median and range of each call, after one that does not count."""
     for call in calls.values():
         call()
-    for _ in range(repeats):
-        for name, call in calls.items():
-            start = time.perf_counter()
-            call()
-            times[name].append(time.perf_counter() - start)
     return {
         name: {"median": statistics.median(t), "min": min(t), "max": max(t), "runs": len(t)}
-        for name, t in times.items()
+        for name, t in in_turns(calls, repeats).items()
     }
 
 
@@ -72,7 +52,7 @@ def attention(repeats: int) -> dict[str, object]:
     fused, explicit = (lambda: attend([q], [k], [v])), (lambda: explicit_attention(q, k, v))
     error = float((fused()[0].flatten(2) - explicit()).abs().max())
     memory = {"fused": extra_peak(fused), "explicit": extra_peak(explicit)}
-    seconds = interleaved({"fused": fused, "explicit": explicit}, repeats)
+    seconds = seconds_of({"fused": fused, "explicit": explicit}, repeats)
     return {
         "positions": 8192,
         "extra_peak_MiB": memory,
@@ -100,7 +80,7 @@ def networks(repeats: int) -> dict[str, object]:
     """Edge against published at 256x512, four tasks, eager float32, the same process in turns."""
     image = torch.rand(1, 3, 256, 512)
     models = {name: build_model(name, TASKS, num_classes=19).eval() for name in ("densemtl_edge_s", "densemtl_r101")}
-    seconds = interleaved({name: (lambda m=m: m(image)) for name, m in models.items()}, repeats)
+    seconds = seconds_of({name: (lambda m=m: m(image)) for name, m in models.items()}, repeats)
     medians = {name: s["median"] for name, s in seconds.items()}
     return {"input": "256x512", "seconds": seconds, "speed_up": medians["densemtl_r101"] / medians["densemtl_edge_s"]}
 

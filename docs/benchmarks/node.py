@@ -55,7 +55,7 @@ def runs_table(report: dict[str, Any]) -> list[str]:
     first = next(iter(report["runs"].values()))
     lines = [
         f"{first['bundle']['preset']}, {first['bundle']['precision']} on {first['backend']}; four raw topics, "
-        "confidence and colours subscribed.",
+        "confidence and the classes' colours subscribed.",
         "",
         "| stream | out, Hz | frames in / out / dropped | stamp to publish p50 / p90 / p99, ms | inference p50, ms "
         "| hand-off p50 / p99, ms | checks failed |",
@@ -97,8 +97,8 @@ def overhead_table(measured: dict[str, Any]) -> list[str]:
     lines += [
         "",
         "Read it so: the floor's age at publishing is what a process that does nothing else needs from the stamp to "
-        "the last of four messages, 16.6 MB, camera and subscriber at work beside it. A goal below it (8 ms) is a goal "
-        "for the middleware; `output_scale: 0.5` sends a quarter of the bytes.",
+        "the last of four messages, 16.6 MB, camera and subscriber at work beside it. The node cannot be faster; "
+        "what is left to gain there is the middleware's. `output_scale: 0.5` sends a quarter of the bytes.",
     ]
     return lines
 

@@ -1,6 +1,7 @@
 """The published network with its own weights, from the formulas written out to as fast as it can be.
 
     OMP_WAIT_POLICY=PASSIVE python docs/benchmarks/published_fast.py       # writes docs/benchmarks/published_fast.json
+    python docs/benchmarks/published_fast.py --cuda                   # writes docs/benchmarks/published_fast_cuda.json
 
 Every step is timed in one process, in turns, the order shifted by one each turn; its ratio is to the plain network of
 the same turn. Outputs are compared with the plain network's: largest difference relative to the largest value,
@@ -18,21 +19,23 @@ import ctypes
 import json
 import os
 import platform
+import shlex
 import shutil
 import statistics
+import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from measuring import extra_peak, in_turns
+from plain_exchange import plain_network
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from densemtl_core.data.street import StreetWorld
-from densemtl_core.models import CrossTaskAttention, CrossTaskExchange, DenseMTL, build_model
+from densemtl_core.models import DenseMTL, build_model
 from densemtl_core.models.folding import fold_batch_norm
 from densemtl_core.models.inference import prepare_for_inference
 
@@ -48,7 +51,7 @@ TEXTS = {
     "folded": "and batch normalisation folded",
     "channels_last": "and channels together in memory",
     "rewritten": "and split merges, convolutions before enlarging, activations in place",
-    "float32": "and prepacked weights with ReLU inside: prepare_for_inference(model)",
+    "float32": "and, on a CPU, prepacked weights with ReLU inside: prepare_for_inference(model)",
     "autocast": "the step channels_last under autocast to bfloat16",
     "bfloat16": "prepare_for_inference(model, torch.bfloat16)",
     "float16": "prepare_for_inference(model, torch.float16)",
@@ -63,62 +66,6 @@ TEXTS = {
 }
 CUDA_ONLY = {"cuda graph float16"}
 CPU_ONLY = {"onnxruntime", "openvino float32", "openvino bfloat16", "openvino float16"}
-
-
-class PlainDirection(nn.Module):
-    """xTAM as its formulas read: see `densemtl_core.models.exchange`."""
-
-    def __init__(self, direction: CrossTaskAttention) -> None:
-        super().__init__()
-        self.downscale, self.alpha = direction.downscale, direction.alpha
-        self.extract, self.query = direction.extract, direction.query
-        self.key, self.value, self.merge = direction.key, direction.value, direction.merge
-        gate, gated = direction.gate.weight.detach().chunk(2)
-        self.register_buffer("gate", gate.clone())
-        self.register_buffer("gated", gated.clone())
-
-    def forward(self, target: Tensor, source: Tensor) -> Tensor:
-        """``f_{j->i}`` from ``f_i`` and ``f_j``, all ``(B, C, H, W)``."""
-        s = self.downscale
-        g = self.extract(source)
-        pooled = F.max_pool2d(g, s, s)
-        q, k, v = self.query(target[..., ::s, ::s]), self.key(pooled), self.value(pooled)
-        scores = q.flatten(2).transpose(1, 2) @ k.flatten(2) / q.shape[1] ** 0.5
-        attended = torch.softmax(scores, dim=-1) @ v.flatten(2).transpose(1, 2)
-        corr = self.alpha * F.interpolate(attended.transpose(1, 2).reshape(q.shape), size=g.shape[-2:])
-        own = torch.sigmoid(F.conv2d(g, self.gate, padding=1)) * F.conv2d(g, self.gated, padding=1)
-        joined: Tensor = self.merge(torch.cat([own, corr], dim=1))
-        return joined
-
-
-class PlainExchange(nn.Module):
-    """mTEB as its formulas read."""
-
-    def __init__(self, exchange: CrossTaskExchange) -> None:
-        super().__init__()
-        self.directions = nn.ModuleDict(
-            {
-                target: nn.ModuleDict({source: PlainDirection(d) for source, d in sources.items()})
-                for target, sources in exchange.directions.items()
-            }
-        )
-        self.fusion = exchange.fusion
-
-    def forward(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Task name to ``(B, C, H, W)``, in and out."""
-        mixed = {}
-        for target, feature in features.items():
-            taken = [direction(feature, features[source]) for source, direction in self.directions[target].items()]
-            mixed[target] = feature + self.fusion[target](torch.cat(taken, dim=1))
-        return mixed
-
-
-def plain_network(model: DenseMTL) -> DenseMTL:
-    """The same weights, not copied, in the formulas as they read."""
-    plain = copy.copy(model)
-    plain._modules = dict(model._modules)
-    plain.exchange = PlainExchange(plain.exchange)
-    return plain
 
 
 def network(preset: str, warm_up: tuple[int, int]) -> DenseMTL:
@@ -299,49 +246,20 @@ def compare(expected: Outputs, found: Outputs) -> dict[str, dict[str, float]]:
     return table
 
 
-def in_turns(calls: dict[str, Call], repeats: int, device: str) -> dict[str, list[float]]:
-    """Seconds of each call, ``repeats`` times in turns; the order shifts by one each turn."""
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    names = list(calls)
-    for turn in range(repeats):
-        for name in names[turn % len(names) :] + names[: turn % len(names)]:
-            wait(device)
-            start = time.perf_counter()
-            calls[name]()
-            wait(device)
-            times[name].append(time.perf_counter() - start)
-    return times
-
-
-def wait(device: str) -> None:
-    """Until the device has done what was asked of it."""
-    if device == "cuda":
-        torch.cuda.synchronize()
-
-
 def spread(values: list[float]) -> dict[str, float]:
     """Median and the 10th and 90th percentiles."""
     low, high = np.percentile(values, (10, 90))
     return {"median": statistics.median(values), "p10": float(low), "p90": float(high)}
 
 
-def extra_peak(call: Call, device: str) -> float:
+def growth(call: Call, device: str) -> float:
     """MiB by which memory grows at most while ``call`` runs: the allocator's on CUDA, else the resident set."""
-    if device == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        call()
-        return (torch.cuda.max_memory_allocated() - before) / 2**20
-
-    def status(field: str) -> float:
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith(field)) / 1024
-
-    ctypes.CDLL(None).malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5")
-    before = status("VmRSS")
+    if device == "cpu":
+        return extra_peak(call)
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
     call()
-    return max(0.0, status("VmHWM") - before)
+    return (torch.cuda.max_memory_allocated() - before) / 2**20
 
 
 def measure(given: argparse.Namespace) -> dict[str, Any]:
@@ -355,21 +273,25 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         for name in ["plain", *(step for step in given.steps if step != "plain")]:
             if name in (CPU_ONLY if given.cuda else CUDA_ONLY):
+                skipped[name] = "on a CPU only" if given.cuda else "on a GPU only"
                 continue
             try:
                 call = make_step(name, model, image, given.threads, Path(folder))
                 call()
                 found[name] = {task: raw.float().clone() for task, raw in call().items()}
             except (ImportError, RuntimeError) as error:  # an engine that is missing, or a format it does not know
-                skipped[name] = str(error).strip().splitlines()[0]
+                if name == "plain":  # all others are compared with it
+                    raise
+                skipped[name] = (str(error).strip() or type(error).__name__).splitlines()[0]
+                print(f"{name}: skipped", flush=True)
                 continue
             calls[name] = call
             print(f"{name}: ready", flush=True)
-        times = in_turns(calls, given.repeats, device)
+        times = in_turns(calls, given.repeats, torch.cuda.synchronize if given.cuda else lambda: None)
         if device == "cpu":  # from here on freed tensors go back to the system at once; it costs time
             ctypes.CDLL(None).mallopt(-3, 2**20)
         # engines and graphs keep the memory of a frame for the next one: nothing would grow
-        peaks = {name: extra_peak(call, device) for name, call in calls.items() if name not in CPU_ONLY | CUDA_ONLY}
+        peaks = {name: growth(call, device) for name, call in calls.items() if name not in CPU_ONLY | CUDA_ONLY}
     steps = {
         name: {
             "what": TEXTS[name],
@@ -392,7 +314,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--steps", nargs="+", default=list(TEXTS), choices=list(TEXTS), metavar="STEP")
     parser.add_argument("--cuda", action="store_true", help="on a GPU, with CUDA graphs")
-    parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
+    parser.add_argument("--out", type=Path, help="default: beside this script, published_fast[_cuda].json")
     given = parser.parse_args(arguments)
     if given.cuda and not torch.cuda.is_available():
         parser.error("--cuda: no GPU here")
@@ -401,11 +323,17 @@ def main(arguments: list[str] | None = None) -> None:
     with torch.no_grad():
         report = measure(given)
     policy = os.environ.get("OMP_WAIT_POLICY", "")
+    own = shlex.join(sys.argv[1:] if arguments is None else arguments)
     head = {
-        "command": f"OMP_WAIT_POLICY={policy} python docs/benchmarks/published_fast.py --repeats {given.repeats}",
-        "machine": {"processor": platform.machine(), "threads": given.threads, "torch": torch.__version__},
+        "command": f"OMP_WAIT_POLICY={policy} python docs/benchmarks/published_fast.py {own}".rstrip(),
+        "machine": {
+            "processor": torch.cuda.get_device_name() if given.cuda else platform.machine(),
+            "threads": given.threads,
+            "torch": torch.__version__,
+        },
     }
-    given.out.write_text(json.dumps(head | report, indent=1) + "\n")
+    out = given.out or Path(__file__).with_name(f"published_fast{'_cuda' if given.cuda else ''}.json")
+    out.write_text(json.dumps(head | report, indent=1) + "\n")
     for name, step in report["steps"].items():
         outputs, ratio = step["outputs"].values(), step["of_plain"]
         relative, snr = max(o["relative"] for o in outputs), min(o["snr_dB"] for o in outputs)

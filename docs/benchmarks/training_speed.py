@@ -40,8 +40,9 @@ from densemtl_core.data.transforms import Augmentation, TransformedDataset
 from densemtl_core.learning.adaptation import predict
 from densemtl_core.learning.batch_stream import batch_stream
 from densemtl_core.learning.optimisation import Optimisation, make_optimiser
+from densemtl_core.learning.run_files import read_history
 from densemtl_core.learning.supervised import SupervisedObjective
-from densemtl_core.learning.trainer import RunSettings, Trainer, read_history
+from densemtl_core.learning.trainer import RunSettings, Trainer
 from densemtl_core.learning.weight_average import WeightAverage
 from densemtl_core.models import build_model
 from densemtl_core.tasks import make_tasks

@@ -1,6 +1,7 @@
 """What a training step of the published network costs: attention without its matrix against attention with it.
 
     OMP_NUM_THREADS=1 python docs/benchmarks/training_step.py       # writes docs/benchmarks/training_step.json
+    python docs/benchmarks/training_step.py --device cuda      # writes docs/benchmarks/training_step_cuda.json
 
 Forward, the tasks' losses at both heads, backward; `densemtl_r101`, batch of one (so ASPP's image-level branch, which
 cannot normalise a batch of one, uses its running statistics). The two variants are one network: the explicit one has
@@ -27,6 +28,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from measuring import extra_peak, resident
 from torch import Tensor, nn
 
 from densemtl_core.data.sample import Sample
@@ -109,12 +111,6 @@ class TrainingStep:
         return {name: p.grad.detach().clone() for name, p in named if p.grad is not None}
 
 
-def status(field: str) -> float:
-    """A memory field of /proc/self/status in MiB."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(field)) / 1024
-
-
 def peak_of_a_step(tasks: str, size: tuple[int, int], device: str, variant: str) -> dict[str, float]:
     """MiB before the step and by how much it grows at most; nothing but this variant ran in the process."""
     step = TrainingStep(tasks, size, device)
@@ -123,11 +119,8 @@ def peak_of_a_step(tasks: str, size: tuple[int, int], device: str, variant: str)
         before = torch.cuda.memory_allocated() / 2**20
         step.run(variant)
         return {"before_MiB": before, "extra_peak_MiB": torch.cuda.max_memory_allocated() / 2**20 - before}
-    # The peak that getrusage reports is inherited from the parent and includes building the network: reset it.
-    Path("/proc/self/clear_refs").write_text("5")
-    before = status("VmRSS")
-    step.run(variant)
-    return {"before_MiB": before, "extra_peak_MiB": status("VmHWM") - before}
+    before = resident()
+    return {"before_MiB": before, "extra_peak_MiB": extra_peak(lambda: step.run(variant))}
 
 
 def peaks(given: argparse.Namespace, tasks: str) -> dict[str, object]:
@@ -233,7 +226,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
-    parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
+    parser.add_argument("--out", type=Path, help="default: beside this script, training_step[_cuda].json")
     parser.add_argument("--memory-of", nargs=2, metavar=("TASKS", "VARIANT"), help=argparse.SUPPRESS)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
@@ -261,7 +254,8 @@ def main() -> None:
         "time": {"tasks": TWO, **times({v: partial(step.run, v) for v in VARIANTS}, given.rounds, given.device)},
         "time_of_attention_alone": attention_alone(size, given.rounds, given.device),
     }
-    given.out.write_text(json.dumps(report, indent=1) + "\n")
+    out = given.out or Path(__file__).with_name(f"training_step{'_cuda' if given.device == 'cuda' else ''}.json")
+    out.write_text(json.dumps(report, indent=1) + "\n")
     print(json.dumps(report, indent=1))
 
 

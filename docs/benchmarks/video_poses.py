@@ -23,9 +23,9 @@ from torch import Tensor
 from densemtl_core.data.kitti import Kitti
 from densemtl_core.data.sample import collate
 from densemtl_core.data.transforms import resize
+from densemtl_core.learning.run_files import checkpoints
 from densemtl_core.learning.self_supervised import SelfSupervisedDepth
 from densemtl_core.learning.state_files import read_state
-from densemtl_core.learning.trainer import checkpoints
 from densemtl_core.models.pose import PoseNetwork
 from densemtl_core.tasks import make_tasks
 from training.objectives import make_objective

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 from pathlib import Path
 
 import pytest
@@ -12,10 +12,9 @@ FOLDER = Path(__file__).resolve().parents[2] / "docs/benchmarks"
 
 @pytest.fixture(scope="module")
 def network():
-    spec = importlib.util.spec_from_file_location("network", FOLDER / "network.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(FOLDER)  # where the scripts find each other when they are run
+        return importlib.import_module("network")
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import pytest
 
 from densemtl_core.errors import InputError
 from deploy.presets import EngineTimes, PresetTimes, Timing
-from deploy.presets_accuracy import CAMVID, Accuracies, Accuracy, Score, camvid_accuracy, street_accuracy
+from deploy.presets_accuracy import STREET, Accuracies, Accuracy, Score, accuracies
 from deploy.presets_cost import Cost
 from deploy.presets_pareto import beaten_by
 from deploy.presets_plot import COLOURS, SIZE, Panel, Point, draw
@@ -34,53 +34,33 @@ def street_file(tmp_path, *rows):
     return file
 
 
-def test_street_accuracy_is_that_of_one_network_for_all_tasks(tmp_path):
+def test_accuracy_is_that_of_one_network_for_all_tasks(tmp_path):
     rows = [street_row(S, 0.9, single=True), street_row(S, 0.25), street_row(M, 0.28, seeds=(0,))]
     rows += [street_row(L, None), street_row(R, 0.3, seeds=()), street_row("mtl_r18", 0.5)]
-    read = street_accuracy(street_file(tmp_path, *rows), [S, M, L, R])
+    read = accuracies(street_file(tmp_path, *rows), "the street world", [S, M, L, R])
     assert read.found[S] == Accuracy({"semantic": Score("mIoU", 0.25, 0.01)}, (0, 1), "random weights")
     assert read.found[M].scores["semantic"].std is None, "one seed has no spread"
     assert read.found[L].scores == {}, "a training that diverged has no score"
     assert set(read.found) == {S, M, L}
-    assert "128x256, 96 frames" in read.source
+    assert read.source.startswith("the street world: val, 128x256, 96 frames, 800 trained on, from random weights")
     assert "`python -m training.compare`" in read.source
     assert any(R in note for note in read.notes)
 
 
 def test_what_training_compare_wrote_is_read():
-    file = CAMVID.with_name("compare.json")
-    scores = street_accuracy(file, [S]).found[S].scores
+    scores = accuracies(STREET.with_name("compare.json"), "the street world", [S]).found[S].scores
     assert list(scores) == ["semantic", "depth", "normals", "edges"]
     assert 0.2 < scores["semantic"].mean < 0.3
 
 
-def test_camvid_of_several_starts_the_best_counts_and_seeds_are_averaged(tmp_path):
-    def row(start, seed, score):
-        told = {"dataset": "camvid, val", "command": "python -m training.train"}
-        return {"preset": S, "start": start, "seed": seed, "scores": {"semantic": {"mIoU": score}}, **told}
-
-    rows = [row("ImageNet", 0, 0.6), row("street", 0, 0.5), row("street", 1, 0.9), {"seed": 0}]
-    file = tmp_path / "camvid.json"
-    file.write_text(json.dumps({"rows": rows}))
-    read = camvid_accuracy(file, [S, M])
-    assert read.found[S].start == "street"
-    assert read.found[S].seeds == (0, 1)
-    assert read.found[S].scores["semantic"].mean == pytest.approx(0.7)
-    assert read.found[S].scores["semantic"].std == pytest.approx(0.2828, abs=1e-4)
-    assert "from street" in read.source
-    assert any(M in note for note in read.notes)
-    assert any("1 of its rows do not say their preset" in note for note in read.notes)
-
-
-@pytest.mark.parametrize("read", [street_accuracy, camvid_accuracy])
-def test_a_missing_file_is_noted_and_a_damaged_one_refused(tmp_path, read):
-    nothing = read(tmp_path / "none.json", [S])
+def test_a_missing_file_is_noted_and_a_damaged_one_refused(tmp_path):
+    nothing = accuracies(tmp_path / "none.json", "CamVid", [S])
     assert not nothing.found
-    assert "there is no file" in nothing.notes[0]
+    assert "no accuracy on CamVid: there is no file" in nothing.notes[0]
     for text in ("no json", "[]", '{"rows": [{"preset": "densemtl_edge_s"}]}'):
         (tmp_path / "bad.json").write_text(text)
         with pytest.raises(InputError, match=r"bad\.json is not") as refused:
-            read(tmp_path / "bad.json", [S])
+            accuracies(tmp_path / "bad.json", "CamVid", [S])
         assert "\n" not in str(refused.value)
 
 
