@@ -17,6 +17,7 @@ import pytest
 
 pytest.importorskip("rclpy", exc_type=ImportError)
 torch = pytest.importorskip("torch")
+pytestmark = pytest.mark.ros
 
 SIZE = (90, 160)
 RAW_AND_PICTURES = 6
