@@ -31,6 +31,7 @@ from densemtl_core.learning.interruption import Interruption
 from densemtl_core.learning.objective import Objective
 from densemtl_core.learning.optimisation import Optimisation, load_optimiser, make_optimiser, set_rates
 from densemtl_core.learning.pace import Pace
+from densemtl_core.learning.process_means import process_means
 from densemtl_core.learning.run_files import (
     HISTORY,
     checkpoints,
@@ -221,9 +222,7 @@ class Trainer:
                 last = self.step == settings.steps
                 if self.step % settings.log_every == 0 or last:
                     figures = {"loss": total.detach(), **parts}
-                    # Every process sees other samples: the record tells of all of them.
-                    reduced: Any = fabric.all_reduce(figures, reduce_op="mean")
-                    means = {name: float(value) for name, value in reduced.items()}
+                    means = process_means(fabric, figures)
                     making = batches.making + (0.0 if targets is None else targets.making)
                     self._write_record({"step": self.step, **means, **pace.figures(making)})
                 due = self.step % settings.checkpoint_every == 0 or last
