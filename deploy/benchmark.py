@@ -184,10 +184,10 @@ def _write(given: argparse.Namespace, title: str, markdown: str, data: dict[str,
 
 def _checked(given: argparse.Namespace) -> list[str]:
     """Everything that can be refused before the work; gives the backends asked for."""
-    for name, least in (("runs", 1), ("warm_up", 0), ("threads", 1)):
+    for name, least, most in (("runs", 1, 10**6), ("warm_up", 0, 10**6), ("threads", 1, 1024)):
         value = getattr(given, name)
-        if value is not None and value < least:
-            raise InputError(f"--{name.replace('_', '-')} is {value}; give at least {least}")
+        if value is not None and not least <= value <= most:
+            raise InputError(f"--{name.replace('_', '-')} is {value}; give {least} to {most}")
     for option, file in (("--json", given.json), ("--markdown", given.markdown), ("--plot", given.plot)):
         if file:
             _writable(option, file)

@@ -58,10 +58,11 @@ class PresetsReport:
     def markdown(self) -> str:
         """Header, tables, and how to read them."""
         timing = self.timing
+        fewest = min(LEAST_TURNS, timing.runs)
         header = [
             *header_lines(self.conditions, self.command),
             f"networks work at {_by(timing.size)}, camera {_by(timing.camera)}; up to {timing.runs} turns a preset, "
-            f"fewer where they would take more than {timing.seconds:g} s (at least {LEAST_TURNS}), "
+            f"fewer where they would take more than {timing.seconds:g} s (at least {fewest}), "
             f"after {timing.warm_up} others",
         ]
         sections = ["  \n".join(header), *(f"warning: {line}" for line in self.warnings)]

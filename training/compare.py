@@ -15,6 +15,7 @@ import json
 import logging
 import math
 import shlex
+import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -275,4 +276,5 @@ def _show(table: Sequence[Sequence[str]]) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C: what is done stays
     raise SystemExit(main())

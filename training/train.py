@@ -103,7 +103,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _further(out: Path) -> str:
     """How a run that ended early is gone on with."""
     begun = checkpoints(out) or any(checkpoints(folder) for folder in out.glob("*"))
-    return f"go on with --resume last --out {out}" if begun else "begin again: no checkpoint had been written"
+    if not begun:
+        return "begin again: no checkpoint had been written"
+    return f"go on with the same command and --resume last --out {out}"
 
 
 def _free_threads(settings: Settings) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import threading
 from types import FrameType, TracebackType
@@ -29,6 +30,7 @@ class Interruption:
         # Python lets only the main thread listen.
         self._listens = alone and threading.current_thread() is threading.main_thread()
         self.asked = False
+        self._process = os.getpid()
 
     def __enter__(self) -> Interruption:
         if self._listens:
@@ -43,6 +45,8 @@ class Interruption:
                 signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() != self._process:
+            return  # a loading process that was born with this handler, and has not put its own in place yet
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True

@@ -360,8 +360,11 @@ class Trainer:
                 self.average.model.load_state_dict(state["average"]["model"])
                 self.average.updates = state["average"]["updates"]
         except (RuntimeError, ValueError, KeyError) as error:
-            line = str(error).splitlines()[0]
-            raise InputError(f"checkpoint {checkpoint} is of another network or optimiser ({line})") from None
+            line = " ".join(str(error).split())[:200]
+            raise InputError(
+                f"checkpoint {checkpoint} is of another network or optimiser ({line}); resume with the preset, "
+                "tasks and optimiser that it was made with"
+            ) from None
         self.step = state["step"]
         if len(state["random"]) == self.fabric.world_size:
             restore_random_state(state["random"][self.fabric.global_rank])

@@ -101,7 +101,9 @@ def prepare_for_inference(
         model: any preset, in evaluation mode, in float32.
         dtype: one of `FORMATS`. In float32, with TF32 off, outputs equal the model's up to rounding (1e-4 relative).
             ``bfloat16`` and ``float16`` are several times faster where the processor multiplies matrices in them
-            (Intel's AMX, GPUs) and slower elsewhere; float16 is the finer of the two by three bits, but ends at 65504.
+            (Intel's AMX, GPUs) and slower elsewhere; float16 is the finer of the two by three bits, but ends at 65504:
+            values beyond it would come out wrong without a word. A picture of noise is tried; where others may drive
+            the network farther, take bfloat16.
         channels_last: keep channels together in memory, which convolutions on CPUs and tensor cores prefer.
         prepacked: prepack the convolutions; by default wherever this PyTorch can, which is on CPUs with instructions
             for ``dtype``. The result cannot be moved, brought into another format or exported; say False for
@@ -109,7 +111,8 @@ def prepare_for_inference(
 
     Raises:
         InputError: a ``dtype`` that is not one of `FORMATS`; a model that is prepared already, is in training mode, or
-            is not in float32; ``prepacked=True`` where it is impossible.
+            is not in float32; ``prepacked=True`` where it is impossible; float16 for a network whose values leave
+            its range.
 
     Example:
         >>> fast = prepare_for_inference(model.eval(), torch.bfloat16)
@@ -134,6 +137,8 @@ def prepare_for_inference(
     for task, decoder in network.decoders.items():
         if type(decoder) is UNetDecoder:
             network.decoders[task] = InferenceUNetDecoder(decoder)
+    if dtype == torch.float16:
+        _check_range(network)
     if dtype != torch.float32:
         mean, std = network.mean, network.std
         network.to(dtype)
@@ -149,6 +154,36 @@ def prepare_for_inference(
     if prepacked:
         prepack_convolutions(network)
     return InferenceNetwork(network, dtype).eval()
+
+
+def _check_range(network: DenseMTL) -> None:
+    """Refuse a network, still in float32, some value of which leaves float16's range on a picture of noise."""
+    peaks: dict[str, Tensor] = {}
+
+    def look(name: str) -> Callable[..., None]:
+        def hook(_: nn.Module, __: object, output: object) -> None:
+            if isinstance(output, Tensor):
+                peaks[name] = output.abs().amax()
+
+        return hook
+
+    hooks = [module.register_forward_hook(look(name)) for name, module in network.named_modules() if name]
+    noise = torch.rand(1, 3, 64, 128, generator=torch.Generator().manual_seed(0)).to(network.mean.device)
+    try:
+        with torch.no_grad():
+            network(noise)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    values = dict(zip(peaks, torch.stack(list(peaks.values())).tolist(), strict=True))
+    limit = torch.finfo(torch.float16).max
+    # The first to leave it: what comes after has it from there. NaN compares with nothing, and leaves it too.
+    beyond = next((name for name, value in values.items() if not value <= limit), None)
+    if beyond is not None:
+        raise InputError(
+            f"prepare_for_inference: {beyond} reaches {values[beyond]:.3g} on a picture of noise, and float16 ends at "
+            f"{limit:.0f}; take torch.bfloat16"
+        )
 
 
 class SplitMerge(CrossTaskAttention):

@@ -175,6 +175,7 @@ def test_the_command_writes_table_figures_and_plot(machine, tmp_path, capsys):
         (["--presets", "all", "--seconds", "nan"], "--seconds is nan"),
         (["--presets", "all", "--street", "/nowhere.json"], "--street /nowhere.json is no file"),
         (["--presets", "all", "--runs", "0"], "--runs is 0"),
+        (["--presets", "all", "--threads", "99999999999999"], "--threads is 99999999999999; give 1 to 1024"),
         (["--plot", "plot.png"], "--plot is for --presets"),
         (["--camvid", "c.json"], "--camvid is for --presets"),
     ],

@@ -116,6 +116,20 @@ def test_sixteen_bits_stay_near(networks, preset, dtype, least):
         assert least < snr(outputs[0], found[task][0]) < 90, "the copy computes in float32"
 
 
+def test_float16_is_refused_where_values_leave_its_range(networks):
+    """They would not be infinite: processors write the largest number in their place, and the result looks sound."""
+    model = copy.deepcopy(networks["densemtl_edge_s"])
+    convolution = next(m for m in model.encoder.modules() if isinstance(m, nn.Conv2d))
+    with torch.no_grad():
+        convolution.weight.mul_(1e7)
+        model.encoder(torch.rand(1, 3, 64, 64))
+    with pytest.raises(
+        InputError, match=r"encoder\.\S+ reaches \S+ on a picture of noise, and float16 ends at 65504; take"
+    ):
+        prepare_for_inference(model, torch.float16)
+    prepare_for_inference(model, torch.bfloat16)
+
+
 def test_the_model_is_not_touched(networks):
     model = networks["densemtl_r18"]
     before = {name: value.clone() for name, value in model.state_dict().items()}

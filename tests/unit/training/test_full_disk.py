@@ -44,7 +44,7 @@ def test_a_checkpoint_that_finds_no_room_leaves_the_one_before_and_the_run_goes_
     assert train.main(command(out)) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert line.startswith(f"error: {out}/checkpoints/step_00000002 cannot be written (No space left on device, ")
-    assert line.endswith(f" MB needed); make room, then go on with --resume last --out {out}")
+    assert line.endswith(f" MB needed); make room, then go on with the same command and --resume last --out {out}")
     assert [path.name for path in (out / "checkpoints").iterdir()] == ["step_00000001"], "nothing half-written"
     assert read_state(checkpoints(out)[0])["step"] == 1
     monkeypatch.undo()
