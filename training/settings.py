@@ -125,7 +125,10 @@ def read_configuration(path: str | Path, kind: type[Configuration], overrides: S
     except OmegaConfBaseException as error:
         # Its first line says what is wrong, with the nearest known key, but not always which value was meant.
         place = f"{error.full_key}: " if error.full_key else ""
-        raise InputError(f"{path}: {place}{str(error).splitlines()[0]}") from None
+        what = str(error).splitlines()[0]
+        if "is not a ListConfig" in what:
+            what = f"wants a list; write {error.full_key}=[first,second], as data.size=[128,256]"
+        raise InputError(f"{path}: {place}{what}") from None
     except Exception as error:  # YAML's own errors come in several types
         raise InputError(f"{path}: not a configuration ({str(error).splitlines()[0]})") from None
     checked: Configuration = made

@@ -23,6 +23,11 @@ def test_every_configuration_reads(path):
     assert settings.preset
 
 
+def test_a_size_that_is_no_list_is_told_how_to_be_one():
+    with pytest.raises(InputError, match=r"data\.size: wants a list; write data\.size=\[first,second\]"):
+        read_settings(STREET, ["data.size=64x128"])
+
+
 def test_overrides_reach_every_depth():
     settings = read_settings(STREET, ["run.steps=3", "data.size=[64,96]", "optimisation.lr=0.5"])
     assert (settings.run.steps, settings.data.size, settings.optimisation.lr) == (3, [64, 96], 0.5)
