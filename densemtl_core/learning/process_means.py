@@ -21,7 +21,7 @@ def process_means(fabric: Fabric, figures: Mapping[str, Tensor]) -> dict[str, fl
 
     Args:
         fabric: of this process; every process has to call.
-        figures: name to a scalar.
+        figures: name to a scalar without gradient.
 
     Returns:
         The figures of all processes by name; the same in every process.
@@ -33,8 +33,9 @@ def process_means(fabric: Fabric, figures: Mapping[str, Tensor]) -> dict[str, fl
     for i, name in enumerate(names):
         if name in figures:
             sums[0, i], sums[1, i] = figures[name], 1
-    total: Any = fabric.all_reduce(sums, reduce_op="sum")
-    return {name: float(total[0, i] / total[1, i]) for i, name in enumerate(names)}
+    reduced: Any = fabric.all_reduce(sums, reduce_op="sum")
+    totals, counts = reduced.tolist()  # one wait for the device
+    return {name: total / count for name, total, count in zip(names, totals, counts, strict=True)}
 
 
 def _names_of_all(fabric: Fabric, names: list[str]) -> list[str]:

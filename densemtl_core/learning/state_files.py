@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from densemtl_core.errors import InputError
-from densemtl_core.learning.written_files import writing
+from densemtl_core.learning.written_files import write_through, writing
 
 __all__ = ["read_state", "write_state"]
 
@@ -50,10 +50,7 @@ def write_state(folder: Path, state: Mapping[str, Any], *, extra: Mapping[str, b
         before = fresh.with_name(f"{fresh.name}.before")
         try:
             for name, data in contents.items():
-                with open(fresh / name, "wb") as file:
-                    file.write(data)
-                    file.flush()
-                    os.fsync(file.fileno())
+                write_through(fresh / name, data)
             fresh.chmod(0o755)
             if folder.exists():
                 folder.rename(before)  # a folder cannot be replaced: this one is gone for an instant, not lost

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from densemtl_core.errors import InputError
 
-__all__ = ["UnwritableError", "write_whole", "writing"]
+__all__ = ["UnwritableError", "write_through", "write_whole", "writing"]
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -43,6 +43,14 @@ def writing(path: Path, size: int | None = None) -> Iterator[None]:
         raise UnwritableError(f"{path} cannot be written ({reason}); {fix}") from None
 
 
+def write_through(path: Path, data: bytes) -> None:
+    """Write a file through to the disk: else a power cut may leave the name and nothing in it."""
+    with open(path, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
 def write_whole(path: Path, data: bytes | str) -> None:
     """Write a file that appears whole or not at all; text in UTF-8.
 
@@ -59,10 +67,7 @@ def write_whole(path: Path, data: bytes | str) -> None:
     with writing(path, len(content)):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with open(partial, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())  # else a power cut may leave the name and nothing in it
+            write_through(partial, content)
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)

@@ -28,6 +28,7 @@ from measuring import in_turns
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from torch import nn
 
+from deploy.comparison import spread
 from deploy.conditions import Disturbance, conditions
 from deploy.lineup import load_untrained
 from deploy.presets_cost import cost
@@ -138,19 +139,18 @@ def main() -> None:
     report["networks"] = []
     for preset in presets:
         for precision in PRECISIONS:
-            spent = [1000 * t for t in times[f"{preset} {precision}"]]
-            p10, p50, p90 = np.percentile(spent, (10, 50, 90))
+            ms = spread([1000 * t for t in times[f"{preset} {precision}"]])
             floor = 1000 * gflop[preset] / max(rates[precision].values())
             row = {
                 "preset": preset,
                 "precision": precision,
                 "gflop": round(gflop[preset], 3),
                 "floor_ms": round(floor, 2),
-                "ms": {"p10": round(p10, 2), "p50": round(p50, 2), "p90": round(p90, 2)},
-                "floor_of_median": round(floor / p50, 3),
+                "ms": ms,
+                "floor_of_median": round(floor / ms["p50"], 3),
             }
             report["networks"].append(row)
-            print(f"{preset} {precision}: {p50:.1f} ms ({p10:.1f}-{p90:.1f}); floor {floor:.1f} ms")
+            print(f"{preset} {precision}: {ms['p50']:.1f} ms ({ms['p10']:.1f}-{ms['p90']:.1f}); floor {floor:.1f} ms")
     given.out.write_text(json.dumps(report, indent=1) + "\n")
 
 
